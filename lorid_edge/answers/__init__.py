@@ -1,0 +1,23 @@
+"""What a chain of thought states as its answer, and when two answers are the same."""
+
+from __future__ import annotations
+
+from lorid_edge.answers.equivalence import (
+    AnswerClusters,
+    AnswerKey,
+    answer_key,
+    normalise_answer,
+    reference_answer,
+    same_answer,
+)
+from lorid_edge.answers.extraction import extract_answer
+
+__all__ = [
+    "AnswerClusters",
+    "AnswerKey",
+    "answer_key",
+    "extract_answer",
+    "normalise_answer",
+    "reference_answer",
+    "same_answer",
+]

@@ -1,0 +1,1 @@
+"""The engine: batched generation under several adapters on one base, through llama.cpp's C API."""

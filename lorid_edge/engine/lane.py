@@ -1,0 +1,392 @@
+"""A lane: one llama.cpp context and the samples that are decoded together in it.
+
+A lane decodes under one adapter at a time, because one decode applies the context's adapters to
+all its sequences. Its KV therefore belongs to that adapter and scale alone: switching clears it.
+
+Every step is one llama_decode. It carries the next token of each running sample, forced results
+whole, and, while a prompt is still to be evaluated, a slice of that prompt. A prompt that several
+samples share is evaluated once, in a sequence of its own (a held prompt), and copied: the copy
+shares cells and costs microseconds. The last prompt token is fed by each sample itself, so that
+each gets logits of its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lorid_edge.engine import native
+from lorid_edge.engine.batch import Batch
+from lorid_edge.engine.model import BARE, AdapterKey, Model
+from lorid_edge.engine.sampling import LogitsRow
+from lorid_edge.engine.sequence import Finish, GenerationRequest, Sequence
+from lorid_edge.errors import CancelledError, ContextOverflowError, EngineError
+
+BATCH_TOKENS = 512
+"""Most tokens of one decode; a longer prompt takes several, with a chance to stop between."""
+
+OUTPUTS_MAX = 128
+"""Most rows of logits of one decode; bounds the compute buffer (152,000 floats a row)."""
+
+_FIXED = -1
+
+
+@dataclass(frozen=True)
+class LaneSettings:
+    """The size of a lane.
+
+    Attributes:
+        cells: tokens of KV cache, shared by all sequences.
+        sequences: most sequences at once, held prompts included (at most 256).
+        threads: for generating and for prompts.
+    """
+
+    cells: int
+    sequences: int
+    threads: int
+
+
+@dataclass
+class HeldPrompt:
+    """Evaluated tokens kept for later requests; `group` -1 stays as long as the adapter does."""
+
+    identifier: int
+    tokens: tuple[int, ...]
+    group: int
+    own_cells: int
+    evaluated: int = 0
+
+    @property
+    def is_ready(self) -> bool:
+        return self.evaluated == len(self.tokens)
+
+
+@dataclass
+class Progress:
+    """What one step did to one sample."""
+
+    ticket: int
+    sequence: Sequence
+    text: str
+
+
+@dataclass
+class _Waiting:
+    ticket: int
+    request: GenerationRequest
+
+
+@dataclass
+class LaneTokens:
+    """Tokens that passed through a lane since it was last asked."""
+
+    prompt: int = 0
+    cached: int = 0
+
+
+class Lane:
+    """A context and its samples. Not thread-safe, but for the abort flag."""
+
+    def __init__(self, model: Model, settings: LaneSettings, abort: native.AbortFlag) -> None:
+        self._binding = binding = native.load()
+        self._model = model
+        self._abort = abort
+        self.settings = settings
+        self._context: Any = binding.llama_init_from_model(model.handle, self._parameters())
+        if not self._context:
+            raise EngineError(
+                f"llama.cpp cannot make a context of {settings.cells} tokens for {model.path.name}"
+                "; memory is the usual reason. Use a smaller --width or a smaller pack."
+            )
+        abort.attach(self._context)
+        self._memory: Any = binding.llama_get_memory(self._context)
+        self._batch = Batch(BATCH_TOKENS)
+        self.key = BARE
+        self._free_identifiers = list(range(settings.sequences))[::-1]
+        self._held: list[HeldPrompt] = []
+        self._running: dict[int, Sequence] = {}
+        self._waiting: deque[_Waiting] = deque()
+        self._saved_fixed: dict[AdapterKey, list[tuple[tuple[int, ...], bytes]]] = {}
+        self._tokens: dict[int, LaneTokens] = {}
+
+    def _parameters(self) -> Any:
+        parameters = self._binding.llama_context_default_params()
+        parameters.n_ctx = self.settings.cells
+        parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
+        parameters.n_seq_max = self.settings.sequences
+        parameters.n_outputs_max = parameters.n_outputs_max_per_seq = OUTPUTS_MAX
+        parameters.n_threads = parameters.n_threads_batch = self.settings.threads
+        parameters.kv_unified = True  # else cells are split per sequence and cannot be shared
+        parameters.no_perf = True
+        return parameters
+
+    # --- requests ---------------------------------------------------------------------------
+
+    def submit(self, ticket: int, request: GenerationRequest) -> None:
+        """Queue a request; it starts as soon as there is room.
+
+        Raises:
+            ContextOverflowError: it could never fit.
+            EngineError: it was made for another adapter than the lane decodes with.
+        """
+        if request.key != self.key:
+            raise EngineError(f"A request for {request.key} came to a lane that holds {self.key}.")
+        needed = len(request.prompt) + request.max_tokens
+        if needed > self.settings.cells - self._fixed_cells():
+            raise ContextOverflowError(
+                f"A prompt of {len(request.prompt)} tokens with up to {request.max_tokens} tokens "
+                f"of answer does not fit the context of {self.settings.cells} tokens."
+            )
+        self._waiting.append(_Waiting(ticket, request))
+
+    def cancel(self, ticket: int) -> Sequence | None:
+        """Drop a request or a running sample; returns the sample if it had begun."""
+        self._waiting = deque(item for item in self._waiting if item.ticket != ticket)
+        sequence = self._running.get(ticket)
+        if sequence is not None:
+            sequence.finish = Finish.CANCELLED
+            self._retire(ticket)
+        return sequence
+
+    def release(self, group: int) -> LaneTokens:
+        """Forget the prompts held for `group`; returns its prompt tokens evaluated and reused."""
+        for held in [held for held in self._held if held.group == group]:
+            self._drop(held)
+        return self._tokens.pop(group, LaneTokens())
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._running or self._waiting)
+
+    # --- the fixed part of prompts and the adapter ------------------------------------------
+
+    def hold_fixed(self, tokens: tuple[int, ...]) -> None:
+        """Evaluate the fixed part of a role's prompt now and keep it as long as the adapter."""
+        if not tokens or any(h.group == _FIXED and h.tokens == tokens for h in self._held):
+            return
+        held = self._hold(tokens, _FIXED)
+        while not held.is_ready:
+            self.step()
+
+    def switch(self, key: AdapterKey) -> None:
+        """Decode with another adapter from now on. All samples must have ended.
+
+        The KV is cleared. The fixed prompts evaluated under the adapter left are saved, those of
+        the one entered restored, both keyed by adapter and scale.
+        """
+        if key == self.key:
+            return
+        if self.has_work:
+            raise EngineError("The adapter was to be switched while samples were running.")
+        self._save_fixed()
+        self.clear()
+        self._model.apply_adapter(self._context, key)
+        self.key = key
+        self._restore_fixed()
+
+    def _save_fixed(self) -> None:
+        saved = []
+        for held in self._held:
+            if held.group == _FIXED and held.is_ready:
+                size = self._binding.llama_state_seq_get_size(self._context, held.identifier)
+                buffer = (ctypes.c_uint8 * size)()
+                self._binding.llama_state_seq_get_data(
+                    self._context, buffer, size, held.identifier
+                )
+                saved.append((held.tokens, bytes(buffer)))
+        self._saved_fixed[self.key] = saved
+
+    def _restore_fixed(self) -> None:
+        for tokens, data in self._saved_fixed.get(self.key, []):
+            held = HeldPrompt(self._free_identifiers.pop(), tokens, _FIXED, len(tokens))
+            buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
+            restored = self._binding.llama_state_seq_set_data(
+                self._context, buffer, len(data), held.identifier
+            )
+            if restored == 0:
+                raise EngineError("llama.cpp refused to restore the fixed part of a prompt.")
+            held.evaluated = len(tokens)
+            self._held.append(held)
+
+    def clear(self) -> None:
+        """Drop every sample and every held prompt."""
+        self.reset()
+        for held in list(self._held):
+            self._drop(held)
+        self._binding.llama_memory_clear(self._memory, False)
+
+    def reset(self) -> None:
+        """Drop every sample and every prompt but the fixed ones, as after an aborted decode."""
+        self._waiting.clear()
+        for ticket in list(self._running):
+            self._retire(ticket)
+        for held in [h for h in self._held if h.group != _FIXED or not h.is_ready]:
+            self._drop(held)
+        self._tokens.clear()
+
+    def close(self) -> None:
+        """Free the context."""
+        if self._context:
+            self._waiting.clear()
+            for ticket in list(self._running):
+                self._retire(ticket)
+            self._binding.llama_free(self._context)
+            self._context = None
+
+    # --- decoding ---------------------------------------------------------------------------
+
+    def step(self) -> list[Progress]:
+        """Admit what fits and decode once.
+
+        Raises:
+            CancelledError: the abort flag was set; the lane holds nothing but fixed prompts now.
+            EngineError: llama.cpp failed.
+        """
+        self._admit()
+        batch, fed = self._batch, []
+        batch.clear()
+        for ticket, sequence in self._running.items():
+            if batch.room < len(sequence.pending) or batch.outputs + sequence.wanted_logits() > OUTPUTS_MAX:
+                continue
+            first_row = batch.outputs
+            wanted = sequence.wanted_logits()
+            batch.add(sequence.identifier, sequence.position, sequence.pending, wanted)
+            fed.append((ticket, sequence, range(first_row, first_row + wanted)))
+        held = next((held for held in self._held if not held.is_ready), None)
+        slice_tokens = 0
+        if held is not None:
+            part = held.tokens[held.evaluated : held.evaluated + batch.room]
+            slice_tokens = len(part)
+            batch.add(held.identifier, held.evaluated, part, 0)
+        if batch.size == 0:
+            return self._nothing_fits() if self._waiting else []
+        self._decode()
+        if held is not None:
+            held.evaluated += slice_tokens
+            self._count(held.group).prompt += slice_tokens
+        return [self._advance(*item) for item in fed]
+
+    def _nothing_fits(self) -> list[Progress]:
+        request = self._waiting[0].request
+        self.reset()
+        raise EngineError(
+            f"A request of {_own_cells(request)} tokens cannot start: prompts held for other "
+            f"problems fill the context of {self.settings.cells} tokens. Solve fewer at once."
+        )
+
+    def _decode(self) -> None:
+        status = self._binding.llama_decode(self._context, self._batch.native)
+        if status == 0:
+            return
+        aborted = status == 2 and self._abort.is_set()
+        self.reset()
+        if aborted:
+            raise CancelledError("Cancelled.")
+        reason = {1: "no room in the KV cache", 2: "aborted"}.get(status, "internal error")
+        raise EngineError(
+            f"llama_decode failed with status {status} ({reason}) on {self._batch.size} tokens. "
+            "Run 'lorid-edge doctor'; with LORID_EDGE_DEBUG=1 the log says more."
+        )
+
+    def _advance(self, ticket: int, sequence: Sequence, rows: range) -> Progress:
+        sequence.position += len(sequence.pending)
+        text = sequence.receive([self._logits(row) for row in rows])
+        if sequence.finish is not None:
+            self._retire(ticket)
+        return Progress(ticket, sequence, text)
+
+    def _logits(self, output: int) -> LogitsRow:
+        """Logits of the batch's `output`-th token that asked for them; valid until the next decode."""
+        position = self._batch.output_position(output)
+        pointer = self._binding.llama_get_logits_ith(self._context, position)
+        return np.ctypeslib.as_array(pointer, (self._model.vocabulary_size,))
+
+    # --- room and prompts -------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        """Start waiting requests, in order, as long as their prompt is ready and cells are free."""
+        while self._waiting and self._free_identifiers:
+            item = self._waiting[0]
+            request = item.request
+            shared = request.prompt[: request.hold_tokens]
+            held = self._find_held(shared, request.group)
+            if held is None:
+                if not self._make_room(len(shared) + _own_cells(request)):
+                    return
+                held = self._hold(shared, request.group)
+            if not held.is_ready or not self._make_room(_own_cells(request)):
+                return
+            self._waiting.popleft()
+            self._start(item, held)
+
+    def _start(self, item: _Waiting, held: HeldPrompt) -> None:
+        request = item.request
+        sequence = Sequence(self._free_identifiers.pop(), request, self._model)
+        self._copy_cells(held.identifier, sequence.identifier, len(held.tokens))
+        sequence.position = len(held.tokens)
+        sequence.pending = list(request.prompt[len(held.tokens) :])
+        self._running[item.ticket] = sequence
+        count = self._count(request.group)
+        count.cached += len(held.tokens)
+        count.prompt += len(sequence.pending)
+
+    def _find_held(self, tokens: tuple[int, ...], group: int) -> HeldPrompt | None:
+        return next(
+            (h for h in self._held if h.tokens == tokens and h.group in (group, _FIXED)), None
+        )
+
+    def _hold(self, tokens: tuple[int, ...], group: int) -> HeldPrompt:
+        """Begin a held prompt, with as much copied from the others as they share with it."""
+        held = HeldPrompt(self._free_identifiers.pop(), tokens, group, len(tokens))
+        ready = [other for other in self._held if other.is_ready]
+        if ready and tokens:
+            best = max(ready, key=lambda other: _shared_prefix(other.tokens, tokens))
+            held.evaluated = _shared_prefix(best.tokens, tokens)
+            held.own_cells -= held.evaluated
+            self._copy_cells(best.identifier, held.identifier, held.evaluated)
+            self._count(group).cached += held.evaluated
+        self._held.append(held)
+        return held
+
+    def _copy_cells(self, source: int, target: int, tokens: int) -> None:
+        if tokens:
+            self._binding.llama_memory_seq_cp(self._memory, source, target, 0, tokens)
+
+    def _make_room(self, cells: int) -> bool:
+        used = sum(held.own_cells for held in self._held)
+        used += sum(_own_cells(sequence.request) for sequence in self._running.values())
+        return used + cells <= self.settings.cells
+
+    def _fixed_cells(self) -> int:
+        return sum(held.own_cells for held in self._held if held.group == _FIXED)
+
+    def _retire(self, ticket: int) -> None:
+        sequence = self._running.pop(ticket)
+        sequence.close()
+        self._forget(sequence.identifier)
+
+    def _drop(self, held: HeldPrompt) -> None:
+        self._held.remove(held)
+        self._forget(held.identifier)
+
+    def _forget(self, identifier: int) -> None:
+        self._binding.llama_memory_seq_rm(self._memory, identifier, -1, -1)
+        self._free_identifiers.append(identifier)
+
+    def _count(self, group: int) -> LaneTokens:
+        return self._tokens.setdefault(group, LaneTokens())
+
+
+def _own_cells(request: GenerationRequest) -> int:
+    """Cells that only this request's sequence uses, at most."""
+    return len(request.prompt) - request.hold_tokens + request.max_tokens
+
+
+def _shared_prefix(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    """Number of leading tokens that both have."""
+    pairs = zip(first, second, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))

@@ -1,0 +1,62 @@
+"""How much memory is free, how much a model will need, and giving back what loading leaves behind."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import sys
+from pathlib import Path
+
+logger = logging.getLogger("lorid_edge.memory")
+
+_CGROUP_FOLDER = Path("/sys/fs/cgroup")
+_MADV_DONTNEED = 4
+
+RUNTIME_BYTES = 300_000_000
+"""Python, llama.cpp's compute buffers and the tokenizer, rounded up (docs/experiments.md)."""
+
+
+def available_bytes() -> int:
+    """Memory that can still be taken without swapping, in bytes; the cgroup's limit counts."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = int((_CGROUP_FOLDER / "memory.max").read_text())
+        used = int((_CGROUP_FOLDER / "memory.current").read_text())
+    except (OSError, ValueError):
+        return free
+    return min(free, max(0, limit - used))
+
+
+def needed_bytes(base_bytes: int, kv_bytes: int) -> int:
+    """An estimate of the resident memory of a loaded base with its caches, in bytes."""
+    return base_bytes + kv_bytes + RUNTIME_BYTES
+
+
+def release_file_pages(path: Path) -> int:
+    """Drop the resident pages of the mapped file `path`; returns the bytes of address space told.
+
+    llama.cpp repacks most weights into buffers of its own while it loads, and the pages it read
+    them from stay resident. They are clean pages of a read-only mapping, so the kernel may drop
+    them; the tensors still used in place come back from the page cache at their first use.
+    Linux only; elsewhere it does nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return 0
+    resolved = str(path.resolve())
+    libc = ctypes.CDLL(None, use_errno=True)
+    released = 0
+    with Path("/proc/self/maps").open() as maps:
+        for line in maps:
+            fields = line.rstrip("\n").split(maxsplit=5)
+            # Only read-only mappings: dropping a written private page would lose the write.
+            if len(fields) < 6 or fields[5] != resolved or "w" in fields[1]:
+                continue
+            start, end = (int(part, 16) for part in fields[0].split("-"))
+            arguments = ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED
+            if libc.madvise(*arguments) == 0:
+                released += end - start
+            else:
+                logger.debug("madvise on %s failed: errno %d", resolved, ctypes.get_errno())
+    return released

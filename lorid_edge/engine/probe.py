@@ -1,0 +1,166 @@
+"""Does this build of llama.cpp survive a decode on this machine?
+
+A library built by a compiler that drops the AMX tile configuration crashes at the first decode on
+a CPU with AMX (ggml-org/llama.cpp#20824). Without repacked weights (`use_extra_bufts=False`) the
+same library runs, slower. A child process finds out; its result is kept for this library, these
+CPU flags and these weight types, so that it is paid for once.
+
+    python -m lorid_edge.engine.probe BASE.gguf 1     decodes once, with repacked weights
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorid_edge.engine import native
+from lorid_edge.errors import EngineError
+
+logger = logging.getLogger("lorid_edge.probe")
+
+PROBE_TOKENS = 40
+"""Enough tokens for the matrix kernels of prompts; one more for those of single tokens."""
+
+TIMEOUT_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What the probe found: whether repacked weights are safe, and a sentence for people."""
+
+    use_extra_buffers: bool
+    explanation: str
+    was_cached: bool = False
+
+
+def probe(base: Path, weight_types: Iterable[str], state_folder: Path) -> ProbeResult:
+    """Decode a few tokens of `base` in a child process, or recall how that went.
+
+    Args:
+        base: a checked GGUF base.
+        weight_types: the tensor types in it; kernels differ by type.
+        state_folder: where results are kept.
+
+    Raises:
+        EngineError: the library crashes with and without repacked weights.
+    """
+    record = state_folder / "probe.json"
+    key = _key(weight_types)
+    known = _read(record).get(key)
+    if known is not None:
+        return ProbeResult(bool(known["use_extra_buffers"]), known["explanation"], was_cached=True)
+    result = _run(base)
+    _write(record, key, result)
+    if not result.use_extra_buffers:
+        logger.warning("%s", result.explanation)
+    return result
+
+
+def _run(base: Path) -> ProbeResult:
+    repacked = _crash_of_child(base, use_extra_buffers=True)
+    if repacked is None:
+        return ProbeResult(True, "a decode with repacked weights works")
+    plain = _crash_of_child(base, use_extra_buffers=False)
+    if plain is not None:
+        raise EngineError(
+            f"llama.cpp crashes on this machine at the first decode ({repacked}; without repacked "
+            f"weights: {plain}). It was built for another CPU or by a broken compiler: rebuild it "
+            "here with 'make setup'."
+        )
+    return ProbeResult(
+        False,
+        f"llama.cpp crashes at the first decode with repacked weights ({repacked}), so they are "
+        "off, which is slower. Rebuild it with 'make setup' (on x86 with AMX and GCC: "
+        "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16).",
+    )
+
+
+def _crash_of_child(base: Path, *, use_extra_buffers: bool) -> str | None:
+    """None if a child decodes, else how it ended."""
+    command = [sys.executable, "-m", __name__, str(base), str(int(use_extra_buffers))]
+    # The child must find this very package, wherever the parent found it.
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
+    try:
+        child = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no result in {TIMEOUT_SECONDS:.0f} s"
+    if child.returncode == 0:
+        return None
+    if child.returncode < 0:
+        return f"signal {-child.returncode}"
+    last = child.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+    return " ".join([f"exit code {child.returncode}", *last])
+
+
+def _key(weight_types: Iterable[str]) -> str:
+    library = hashlib.sha256(Path(native.library_path()).read_bytes()).hexdigest()[:16]
+    machine = hashlib.sha256(cpu_flags().encode()).hexdigest()[:16]
+    return f"{library}-{machine}-{'+'.join(sorted(set(weight_types)))}"
+
+
+def cpu_flags() -> str:
+    """The CPU's feature flags where the system tells them, else its architecture."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return f"{platform.machine()} {platform.processor()}"
+
+
+def _read(record: Path) -> dict[str, dict[str, str | bool]]:
+    try:
+        content = json.loads(record.read_text())
+    except (OSError, ValueError):
+        return {}  # an unreadable cache only costs another probe
+    return content if isinstance(content, dict) else {}
+
+
+def _write(record: Path, key: str, result: ProbeResult) -> None:
+    entry = {"use_extra_buffers": result.use_extra_buffers, "explanation": result.explanation}
+    content = {**_read(record), key: entry}
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=record.parent, delete=False) as file:
+            json.dump(content, file, indent=1)
+        Path(file.name).replace(record)
+    except OSError as error:
+        logger.debug("the probe's result could not be kept: %s", error)
+
+
+def _decode_once(base: Path, use_extra_buffers: bool) -> None:
+    from lorid_edge.engine.lane import Lane, LaneSettings
+    from lorid_edge.engine.model import Model
+    from lorid_edge.engine.sequence import GenerationRequest
+
+    model = Model(base, use_extra_buffers=use_extra_buffers)
+    lane = Lane(model, LaneSettings(cells=256, sequences=4, threads=2), native.AbortFlag())
+    prompt = tuple(range(PROBE_TOKENS))
+    request = GenerationRequest(prompt, max_tokens=2, seed=0, hold_tokens=PROBE_TOKENS - 1)
+    lane.submit(0, request)
+    while lane.has_work:
+        lane.step()
+    lane.close()
+    model.close()
+
+
+if __name__ == "__main__":
+    _decode_once(Path(sys.argv[1]), sys.argv[2] == "1")

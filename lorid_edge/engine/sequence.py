@@ -1,0 +1,205 @@
+"""One sample while it is being made: its tokens, text, end, and the calculator's results.
+
+A sequence knows nothing of llama.cpp's context: it says which tokens it wants fed next
+(`pending`), is given logits, and reports the text it gained.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from lorid_edge.calculator import forced_result
+from lorid_edge.engine.model import AdapterKey, Model
+from lorid_edge.engine.sampling import LogitsRow, Sampler, SamplingSettings
+
+
+class Finish(str, Enum):
+    """Why a sample ended."""
+
+    END = "end"
+    """The model ended its turn."""
+    STOP = "stop"
+    """A stop string came, or the final answer was complete."""
+    LENGTH = "length"
+    """The token limit was reached."""
+    CANCELLED = "cancelled"
+    """Nobody needed it any more."""
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What to generate.
+
+    Attributes:
+        prompt: token ids.
+        hold_tokens: how many of the prompt's first tokens other requests share with this one;
+            their KV is kept until the group is released. 0 to len(prompt) - 1.
+        max_tokens: the most tokens to generate, forced ones included.
+        seed: of this request's own sampler.
+        key: the adapter and scale to decode with.
+        group: requests that share held prompts, e.g. those of one problem.
+        stop: texts that end the sample; they are not part of its text.
+        is_complete: told the text so far; True ends the sample.
+        calculator: force the results of arithmetic instead of sampling them.
+    """
+
+    prompt: tuple[int, ...]
+    max_tokens: int
+    seed: int
+    hold_tokens: int = 0
+    key: AdapterKey = field(default_factory=AdapterKey)
+    group: int = 0
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    stop: tuple[str, ...] = ()
+    is_complete: Callable[[str], bool] | None = None
+    calculator: bool = False
+
+
+@dataclass(frozen=True)
+class CalculatorCall:
+    """A result that was forced: the text, and whether the model's likeliest text was another."""
+
+    text: str
+    differed: bool
+
+
+class Sequence:
+    """A sample in progress.
+
+    Attributes:
+        identifier: llama.cpp's sequence id.
+        pending: tokens to feed in the next decode; the last one's logits decide what follows.
+        position: tokens of this sequence that are in the KV cache.
+        text: what was generated so far, stop strings left out.
+        tokens: the ids generated so far, forced ones included.
+        finish: why it ended, None while it runs.
+    """
+
+    def __init__(self, identifier: int, request: GenerationRequest, model: Model) -> None:
+        self.identifier = identifier
+        self.request = request
+        self.pending: list[int] = []
+        self.position = 0
+        self.text = ""
+        self.tokens: list[int] = []
+        self.forced_tokens = 0
+        self.calculator_calls: list[CalculatorCall] = []
+        self.finish: Finish | None = None
+        self._model = model
+        self._sampler = Sampler(request.sampling, request.seed)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._emitted = 0
+        self._forced: list[int] = []
+        self._forced_text = ""
+        self._guard_from: int | None = None
+
+    def close(self) -> None:
+        """Free the sampler."""
+        self._sampler.close()
+
+    def wanted_logits(self) -> int:
+        """How many of the last pending tokens need logits.
+
+        One to draw from; with forced tokens also those before it, which tell what the model
+        would have written instead.
+        """
+        return 1 + len(self._forced)
+
+    def receive(self, rows: list[LogitsRow]) -> str:
+        """Go on by one token (or, with the calculator, by a whole result).
+
+        Args:
+            rows: the logits of the last `wanted_logits()` fed tokens.
+
+        Returns:
+            The text that became final; "" while a character or a stop string is incomplete.
+        """
+        if self._forced:
+            self._record_calculator_call(rows)
+        banned = self._model.digit_tokens() if self._extends_forced_number() else None
+        token = self._sampler.sample(rows[-1], banned)
+        self.pending = [token]
+        if self._model.is_end(token):
+            self._end(Finish.END)
+        else:
+            self._append(token)
+            if self.finish is None and self.request.calculator:
+                self._force_result()
+        return self._take_final_text()
+
+    def _append(self, token: int) -> None:
+        """Add a token's text, and end the sample where it says so."""
+        before = len(self.text)
+        self.tokens.append(token)
+        self.text += self._decoder.decode(self._model.piece(token))
+        self._end_at_stop(before)
+        if self.finish is None and self.request.is_complete is not None:
+            added = self.text[before:]
+            if added and self.request.is_complete(self.text):
+                self._end(Finish.STOP)
+        if self.finish is None and len(self.tokens) >= self.request.max_tokens:
+            self._end(Finish.LENGTH)
+
+    def _end_at_stop(self, before: int) -> None:
+        for stop in self.request.stop:
+            at = self.text.find(stop, max(0, before - len(stop)))
+            if at >= 0:
+                self.text = self.text[:at]
+                self._end(Finish.STOP)
+
+    def _end(self, finish: Finish) -> None:
+        self.finish = finish
+        self.text += self._decoder.decode(b"", final=True)
+
+    def _force_result(self) -> None:
+        """Put the result of arithmetic that the text just asked for behind the last token."""
+        result = forced_result(self.text)
+        if result is None:
+            return
+        forced = self._model.continuation_tokens(result)
+        if len(self.tokens) + len(forced) >= self.request.max_tokens:
+            return
+        for token in forced:
+            self._append(token)
+            if self.finish is not None:
+                return
+        self._forced, self._forced_text = forced, result
+        self.pending = [*self.pending, *forced]
+        self.forced_tokens += len(forced)
+        self._guard_from = len(self.text) if result[-1].isdigit() else None
+
+    def _record_calculator_call(self, rows: list[LogitsRow]) -> None:
+        likeliest = [int(np.argmax(row)) for row in rows]
+        differed = likeliest[:-1] != self._forced
+        if self._guard_from is not None:  # it may have wanted to go on with more digits
+            differed |= likeliest[-1] in self._model.digit_tokens()
+        self.calculator_calls.append(CalculatorCall(self._forced_text, differed))
+        self._forced = []
+
+    def _extends_forced_number(self) -> bool:
+        """Whether a digit now would change the number that was just computed."""
+        if self._guard_from is None:
+            return False
+        if self.text[self._guard_from :] in ("", ".", ","):
+            return True
+        self._guard_from = None
+        return False
+
+    def _take_final_text(self) -> str:
+        end = len(self.text)
+        if self.finish is None:
+            end -= max((_overlap(self.text, stop) for stop in self.request.stop), default=0)
+        final = self.text[self._emitted : end]
+        self._emitted = max(self._emitted, end)
+        return final
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest proper prefix of `stop` that `text` ends with."""
+    longest = min(len(text), len(stop) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

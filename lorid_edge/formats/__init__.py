@@ -1,0 +1,1 @@
+"""Readers and checks of the file formats that the runtime loads."""

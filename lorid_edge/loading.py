@@ -1,0 +1,193 @@
+"""From a pack to an engine that is ready to decode: check, probe, load, prepare."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from lorid_edge.engine.engine import Engine, EngineSettings
+from lorid_edge.engine.lane import LaneSettings
+from lorid_edge.engine.memory import available_bytes, needed_bytes
+from lorid_edge.engine.model import BARE, AdapterKey, Model
+from lorid_edge.engine.probe import ProbeResult, probe
+from lorid_edge.engine.threads import ThreadChoice, choose_threads
+from lorid_edge.errors import MemoryShortageError, UsageError
+from lorid_edge.formats.gguf import GgufFile
+from lorid_edge.loop.deliberation import Workplace
+from lorid_edge.loop.prompts import RolePrompts
+from lorid_edge.packs.manifest import PackManifest
+from lorid_edge.packs.store import PackStore, VerifiedPack
+from lorid_edge.roles import Role
+
+FIXED_PROMPT_TOKENS = 2048
+"""What the parts of prompts that all problems share are taken to need before they are tokenized."""
+
+SEQUENCES_MAX = 256
+"""llama.cpp's limit of sequences in a context."""
+
+
+@dataclass(frozen=True)
+class LoadSettings:
+    """How a pack is loaded.
+
+    Attributes:
+        width: samples of a role decoded at once, 1 to 32.
+        in_flight: problems solved at the same time, 1 to 32.
+        sequence_tokens: longest question and answer of a sample; None for the pack's own.
+        threads: None to choose by the machine.
+        low_memory: one context that switches adapters, instead of one for each adapter.
+        ignore_memory: load even if too little memory seems to be free.
+    """
+
+    width: int = 4
+    in_flight: int = 1
+    sequence_tokens: int | None = None
+    threads: int | None = None
+    low_memory: bool = False
+    ignore_memory: bool = False
+
+    def __post_init__(self) -> None:
+        for name, largest in (("width", 32), ("in_flight", 32), ("threads", 512)):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= largest:
+                raise UsageError(f"{name} is {value}; it has to be from 1 to {largest}.")
+        tokens = self.sequence_tokens
+        if tokens is not None and not 64 <= tokens <= 131072:
+            raise UsageError(f"sequence_tokens is {tokens}; it has to be from 64 to 131072.")
+
+
+@dataclass(frozen=True)
+class LoadedPack:
+    """A pack in memory."""
+
+    workplace: Workplace
+    model: Model
+    threads: ThreadChoice
+    probe: ProbeResult
+
+    def close(self) -> None:
+        """Free all native memory."""
+        self.workplace.engine.close()
+        self.model.close()
+
+
+def load_pack(verified: VerifiedPack, settings: LoadSettings, store: PackStore) -> LoadedPack:
+    """Load a checked pack.
+
+    Raises:
+        MemoryShortageError: too little memory is free.
+        EngineError: llama.cpp cannot load it.
+    """
+    began = time.perf_counter()
+    manifest = verified.pack.manifest
+    keys = _adapter_keys(manifest)
+    tokens = settings.sequence_tokens or manifest.context.sequence_tokens
+    lane_settings, lanes = _lane_sizes(settings, tokens, keys, FIXED_PROMPT_TOKENS)
+    _require_memory(verified, settings, lane_settings.cells * lanes)
+    weight_types = {tensor.type for tensor in verified.base.tensors.values()}
+    result = probe(verified.pack.base_path, weight_types, store.places.state)
+    model = Model(verified.pack.base_path, use_extra_buffers=result.use_extra_buffers)
+    engine = None
+    try:
+        prompts = RolePrompts(model, manifest)
+        fixed = {
+            key: [prompts.fixed(role) for role in Role if keys[role] == key]
+            for key in dict.fromkeys(keys.values())
+        }
+        fixed_tokens = max(sum(map(len, parts)) for parts in fixed.values())
+        lane_settings, _ = _lane_sizes(settings, tokens, keys, fixed_tokens)
+        engine = Engine(model, EngineSettings(lane_settings, low_memory=settings.low_memory))
+        _load_adapters(verified, model)
+        for key, parts in fixed.items():
+            engine.prepare(key, parts)
+    except BaseException:
+        if engine is not None:
+            engine.close()
+        model.close()
+        raise
+    workplace = Workplace(
+        engine=engine,
+        manifest=manifest,
+        prompts=prompts,
+        keys=keys,
+        sequence_tokens=tokens,
+        load_seconds=time.perf_counter() - began,
+    )
+    return LoadedPack(workplace, model, choose_threads(settings.threads), result)
+
+
+def kv_bytes_per_token(base: GgufFile) -> int:
+    """Bytes of KV cache for one token: keys and values of all layers, two bytes each."""
+
+    def number(key: str, default: int) -> int:
+        value = base.metadata.get(f"{base.architecture}.{key}", default)
+        return int(value) if isinstance(value, int | float) else default
+
+    layers = number("block_count", 0)
+    heads = max(1, number("attention.head_count", 1))
+    kv_heads = number("attention.head_count_kv", heads)
+    head_size = number("attention.key_length", number("embedding_length", 0) // heads)
+    return layers * kv_heads * head_size * 2 * 2
+
+
+def _adapter_keys(manifest: PackManifest) -> dict[Role, AdapterKey]:
+    keys = {}
+    for role in Role:
+        adapter = manifest.roles[role].adapter
+        keys[role] = BARE if adapter is None else AdapterKey(adapter.sha256, adapter.scale)
+    return keys
+
+
+def _lane_sizes(
+    settings: LoadSettings,
+    sequence_tokens: int,
+    keys: dict[Role, AdapterKey],
+    fixed_tokens: int,
+) -> tuple[LaneSettings, int]:
+    """The size of each lane, and how many there will be."""
+    distinct = len(set(keys.values()))
+    # Roles on one adapter share a lane: intuitive samples and knowledge -> deep chains at once.
+    streams = 1 if settings.low_memory or distinct == len(keys) else 2
+    samples = settings.in_flight * streams * settings.width
+    held_prompts = 3 * settings.in_flight + len(keys)
+    if samples + held_prompts > SEQUENCES_MAX:
+        raise UsageError(
+            f"{settings.in_flight} problems at width {settings.width} need "
+            f"{samples + held_prompts} sequences; llama.cpp allows {SEQUENCES_MAX}."
+        )
+    lane = LaneSettings(
+        cells=fixed_tokens + samples * sequence_tokens,
+        sequences=samples + held_prompts,
+        threads=choose_threads(settings.threads).threads,
+    )
+    return lane, 1 if settings.low_memory else distinct
+
+
+def _load_adapters(verified: VerifiedPack, model: Model) -> None:
+    for role in Role:
+        adapter = verified.pack.manifest.roles[role].adapter
+        path = verified.pack.adapter_path(role)
+        if adapter is not None and path is not None:
+            model.load_adapter(path, adapter.sha256)
+
+
+def _require_memory(verified: VerifiedPack, settings: LoadSettings, cells: int) -> None:
+    manifest = verified.pack.manifest
+    needed = needed_bytes(manifest.base.bytes, cells * kv_bytes_per_token(verified.base))
+    free = available_bytes()
+    if free >= needed or settings.ignore_memory:
+        return
+    remedies = []
+    if manifest.name == "standard":
+        remedies.append("use '--pack small'")
+    if settings.width > 1:
+        remedies.append("a smaller --width")
+    if not settings.low_memory:
+        remedies.append("--low-memory")
+    raise MemoryShortageError(
+        f"The pack {manifest.name} needs about {needed / 1e6:,.0f} MB of memory and "
+        f"{free / 1e6:,.0f} MB are free. Close other programs, or {', or '.join(remedies)}."
+        if remedies
+        else f"The pack {manifest.name} needs about {needed / 1e6:,.0f} MB of memory and "
+        f"{free / 1e6:,.0f} MB are free. Close other programs."
+    )

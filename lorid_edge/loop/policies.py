@@ -1,0 +1,184 @@
+"""When to ask whom, and when to stop.
+
+A policy is asked for the next wave of samples whenever all samples have ended, and for a verdict
+whenever one has. It keeps no state: everything it needs is in the tally.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lorid_edge.errors import UsageError
+from lorid_edge.loop.evidence import Tally
+from lorid_edge.loop.solution import Status
+from lorid_edge.roles import Role
+
+PAPER_SAMPLES = 20
+"""Most samples of each reasoner in the published procedure (section 4.1)."""
+
+ADAPTIVE_SAMPLES = 6
+"""Most samples of each reasoner under `adaptive`."""
+
+VOTE_SAMPLES = 8
+"""Samples that `vote` takes the majority of, where nothing else is asked for."""
+
+STOPPING_CONFIDENCE = 0.85
+"""`adaptive` stops once its leading answer is the mode with this probability."""
+
+
+@dataclass(frozen=True)
+class Wave:
+    """How many intuitive samples and how many knowledge -> deep chains to start together."""
+
+    intuitive: int
+    deep: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The end of a problem: the class of the answer, None where no sample gave any."""
+
+    cluster: int | None
+    status: Status
+
+
+class Policy(ABC):
+    """A stopping rule. `width` samples of a role run at once, for at most `max_rounds` rounds."""
+
+    name: ClassVar[str]
+
+    def __init__(self, width: int, max_rounds: int | None = None) -> None:
+        self.width = width
+        self.max_rounds = max_rounds or self.default_rounds()
+
+    @abstractmethod
+    def default_rounds(self) -> int:
+        """Rounds allowed where the user does not say."""
+
+    @abstractmethod
+    def wave(self, round_number: int, tally: Tally) -> Wave:
+        """What to start in round `round_number` (from 1)."""
+
+    @abstractmethod
+    def decide(self, tally: Tally) -> Verdict | None:
+        """The verdict if the evidence suffices, else None."""
+
+    def give_up(self, tally: Tally) -> Verdict:
+        """The verdict when rounds or time have run out: the best answer so far."""
+        ranked = tally.ranked()
+        return Verdict(ranked[0][0] if ranked else None, Status.UNDECIDED)
+
+
+class IntuitivePolicy(Policy):
+    """`ir`: System 1 alone, one sample."""
+
+    name = "ir"
+    _wave = Wave(1, 0)
+
+    def default_rounds(self) -> int:
+        return 1
+
+    def wave(self, round_number: int, tally: Tally) -> Wave:
+        return self._wave
+
+    def decide(self, tally: Tally) -> Verdict | None:
+        ranked = tally.ranked()
+        return Verdict(ranked[0][0], Status.VOTED) if ranked else None
+
+
+class DeepPolicy(IntuitivePolicy):
+    """`dr`: one chain of knowledge and deep reasoning."""
+
+    name = "dr"
+    _wave = Wave(0, 1)
+
+
+class PaperPolicy(Policy):
+    """`paper`: stop at the first answer that both reasoners have given (LoRID, IJCAI 2025).
+
+    Sets of answers grow by `width` of each reasoner a round (the paper: 1), at most 20 of each.
+    The answer is the one that ended it. Answers are compared by value, not as strings.
+    """
+
+    name = "paper"
+
+    def default_rounds(self) -> int:
+        return math.ceil(PAPER_SAMPLES / self.width)
+
+    def wave(self, round_number: int, tally: Tally) -> Wave:
+        return Wave(self.width, self.width)
+
+    def decide(self, tally: Tally) -> Verdict | None:
+        agreed = tally.agreed()
+        return Verdict(agreed[0], Status.AGREED) if agreed else None
+
+
+class VotePolicy(Policy):
+    """`vote`: the majority of k = rounds * width intuitive samples (self-consistency).
+
+    Ends before the k-th sample once the others cannot change the outcome.
+    """
+
+    name = "vote"
+
+    def default_rounds(self) -> int:
+        return math.ceil(VOTE_SAMPLES / self.width)
+
+    def wave(self, round_number: int, tally: Tally) -> Wave:
+        return Wave(self.width, 0)
+
+    def decide(self, tally: Tally) -> Verdict | None:
+        remaining = self.max_rounds * self.width - tally.finished[Role.INTUITIVE_REASONER]
+        leader, runner_up = tally.lead()
+        if leader == 0 or leader <= runner_up + remaining and remaining > 0:
+            return None
+        return Verdict(tally.ranked()[0][0], Status.VOTED)
+
+
+class AdaptivePolicy(Policy):
+    """`adaptive`: intuition first, deep reasoning where it is not enough, stop on evidence.
+
+    Round 1 asks the intuitive reasoner alone. As long as the leading answer is not the mode with
+    probability `STOPPING_CONFIDENCE` (`evidence`), knowledge and deep reasoning join in, and all
+    answers count as votes.
+    """
+
+    name = "adaptive"
+
+    def default_rounds(self) -> int:
+        return 1 + math.ceil(ADAPTIVE_SAMPLES / self.width)
+
+    def wave(self, round_number: int, tally: Tally) -> Wave:
+        if round_number == 1:
+            return Wave(max(2, self.width), 0)
+        return Wave(0 if round_number == 2 else self.width, self.width)
+
+    def decide(self, tally: Tally) -> Verdict | None:
+        if tally.confidence() < STOPPING_CONFIDENCE:
+            return None
+        leader = tally.ranked()[0][0]
+        return Verdict(leader, Status.AGREED if leader in tally.agreed() else Status.VOTED)
+
+
+POLICIES: dict[str, type[Policy]] = {
+    policy.name: policy
+    for policy in (IntuitivePolicy, DeepPolicy, PaperPolicy, VotePolicy, AdaptivePolicy)
+}
+
+
+def make_policy(name: str, width: int, max_rounds: int | None = None) -> Policy:
+    """The policy called `name`.
+
+    Raises:
+        UsageError: there is none of that name, or a number is below 1.
+    """
+    if name not in POLICIES:
+        raise UsageError(f"There is no policy '{name}'. Policies: {', '.join(POLICIES)}.")
+    if width < 1:
+        raise UsageError(f"The width is {width}; it has to be at least 1 sample a role.")
+    if max_rounds is not None and max_rounds < 1:
+        raise UsageError(f"The number of rounds is {max_rounds}; it has to be at least 1.")
+    return POLICIES[name](width, max_rounds)

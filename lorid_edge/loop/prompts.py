@@ -1,0 +1,121 @@
+"""From a pack's role prompts to token ids, with the base's own chat template.
+
+The parts that a user or a model wrote (question, knowledge) are tokenized on their own and never
+as control tokens, so that a question holding `<|im_end|>` cannot end its turn. It also fixes where
+token boundaries fall: the text before the question gives the same tokens for every question.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lorid_edge.engine.model import Model
+from lorid_edge.errors import PackError
+from lorid_edge.packs.manifest import KNOWLEDGE, QUESTION, PackManifest, RoleSettings
+from lorid_edge.roles import Role
+
+# Characters of Unicode's private use area: no template produces them by itself.
+_MARKS = {QUESTION: "\ue000", KNOWLEDGE: "\ue001"}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as token ids.
+
+    Attributes:
+        tokens: the whole prompt.
+        hold_tokens: the leading tokens that further samples of this problem and role share.
+    """
+
+    tokens: tuple[int, ...]
+    hold_tokens: int
+
+
+class RolePrompts:
+    """The prompts of a pack's three roles, rendered once."""
+
+    def __init__(self, model: Model, manifest: PackManifest) -> None:
+        """Render the templates.
+
+        Raises:
+            PackError: the base's chat template cannot be rendered.
+        """
+        self._model = model
+        self._segments: dict[Role, list[str]] = {}
+        self._tokens_of_text: dict[str, tuple[int, ...]] = {}
+        for role in Role:
+            text = _render(model, manifest.prompt.system, manifest.roles[role])
+            pattern = "([" + "".join(_MARKS.values()) + "])"
+            self._segments[role] = re.split(pattern, text)
+
+    def fixed(self, role: Role) -> tuple[int, ...]:
+        """The tokens in front of the question: the same for every problem."""
+        start = tuple(self._model.beginning_tokens())
+        tokens = self._template_tokens(self._segments[role][0])
+        # Many templates write the beginning-of-text token themselves.
+        return tokens if tokens[: len(start)] == start else start + tokens
+
+    def build(self, role: Role, question: str, knowledge: str = "") -> Prompt:
+        """The prompt for one sample; `knowledge` is used by the deep reasoner alone."""
+        fillings = {_MARKS[QUESTION]: question.strip(), _MARKS[KNOWLEDGE]: knowledge.strip()}
+        tokens = self.fixed(role)
+        hold_tokens = None
+        for segment in self._segments[role][1:]:
+            if segment == _MARKS[KNOWLEDGE]:
+                hold_tokens = len(tokens)  # what follows differs from sample to sample
+            if segment in fillings:
+                tokens += tuple(self._model.tokenize(fillings[segment], special=False))
+            else:
+                tokens += self._template_tokens(segment)
+        return Prompt(tokens, len(tokens) - 1 if hold_tokens is None else hold_tokens)
+
+    def _template_tokens(self, text: str) -> tuple[int, ...]:
+        tokens = self._tokens_of_text.get(text)
+        if tokens is None:
+            tokens = tuple(self._model.tokenize(text, special=True)) if text else ()
+            self._tokens_of_text[text] = tokens
+        return tokens
+
+
+def _render(model: Model, system: str, settings: RoleSettings) -> str:
+    """One role's prompt as text, with marks where question and knowledge go."""
+    turns = [
+        (settings.fill(example.question, example.knowledge), example.reply)
+        for example in settings.examples
+    ]
+    prompt = settings.fill(_MARKS[QUESTION], _MARKS[KNOWLEDGE])
+    template = model.chat_template()
+    if template is None:
+        parts = [system, *(f"{asked.strip()}\n{reply}" for asked, reply in turns), prompt.strip()]
+        return "\n\n".join(part for part in parts if part) + "\n"
+    messages = [{"role": "system", "content": system}] if system else []
+    for asked, reply in turns:
+        messages.append({"role": "user", "content": asked.strip()})
+        messages.append({"role": "assistant", "content": reply.strip()})
+    messages.append({"role": "user", "content": prompt.strip()})
+    return _render_chat(model, template, messages)
+
+
+def _render_chat(model: Model, template: str, messages: list[dict[str, str]]) -> str:
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def refuse(message: str) -> None:
+        raise TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    begin, end = model.beginning_and_end_text()
+    try:
+        return environment.from_string(template).render(
+            messages=messages,
+            add_generation_prompt=True,
+            bos_token=begin,
+            eos_token=end,
+            raise_exception=refuse,
+        )
+    except (TemplateError, TypeError, ValueError) as error:
+        raise PackError(
+            f"The chat template in {model.path} cannot be rendered: {error}. If the base knows no "
+            "system message, leave [prompt] system empty in pack.toml."
+        ) from error

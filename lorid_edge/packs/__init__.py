@@ -1,0 +1,1 @@
+"""Packs: a base model, three roles and their prompts, described by one manifest."""

@@ -1,0 +1,63 @@
+"""Where lorid-edge keeps its files, and whether it may use the network."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+HOME_VARIABLE = "LORID_EDGE_HOME"
+OFFLINE_VARIABLE = "LORID_EDGE_OFFLINE"
+
+
+def is_offline() -> bool:
+    """Whether the user forbids the network: any value of the variable but "" and "0" does."""
+    return os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0")
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders below one home. None of them is made before something is written to it."""
+
+    home: Path
+
+    @classmethod
+    def default(cls) -> Places:
+        """LORID_EDGE_HOME or, where it is not set, the platform's folder for user data."""
+        from platformdirs import user_data_path
+
+        home = os.environ.get(HOME_VARIABLE)
+        folder = Path(home).expanduser() if home else user_data_path("lorid-edge", appauthor=False)
+        return cls(folder.absolute())
+
+    @property
+    def packs(self) -> Path:
+        """Packs that the user added, one folder each."""
+        return self.home / "packs"
+
+    @property
+    def downloads(self) -> Path:
+        """Unfinished downloads and their locks."""
+        return self.home / "downloads"
+
+    @property
+    def state(self) -> Path:
+        """What was found out about this machine and its files, and unfinished runs."""
+        return self.home / "state"
+
+    @property
+    def verified(self) -> Path:
+        """Notes about files whose SHA-256 was computed."""
+        return self.state / "verified"
+
+    def base(self, sha256: str, file_name: str) -> Path:
+        """A base model. A file gets this name only after its SHA-256 matched."""
+        return self.home / "bases" / f"{sha256[:12]}-{file_name}"
+
+    def download(self, sha256: str) -> Path:
+        """The folder for the unfinished download of one base."""
+        return self.downloads / sha256
+
+    def lock(self, sha256: str) -> Path:
+        """Held by the process that fetches or removes one base."""
+        return self.downloads / f"{sha256}.lock"

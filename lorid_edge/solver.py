@@ -1,0 +1,279 @@
+"""The solver: a loaded pack that answers questions.
+
+    with Solver.open("small") as solver:
+        for event in solver.stream("What is 3/4 of 120?"):
+            ...
+
+It prints nothing, installs no signal handler and configures no logging.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+from lorid_edge.engine.engine import Engine
+from lorid_edge.errors import LoridError, UsageError
+from lorid_edge.loading import LoadedPack, LoadSettings, load_pack
+from lorid_edge.loop.deliberation import Deliberation, Problem
+from lorid_edge.loop.events import Event, Solved
+from lorid_edge.loop.policies import make_policy
+from lorid_edge.loop.solution import Solution
+from lorid_edge.packs.store import PackStore
+
+DEFAULT_PACK = "standard"
+DEFAULT_POLICY = "adaptive"
+
+
+@dataclass(frozen=True)
+class SolveSettings:
+    """How one problem is solved.
+
+    Attributes:
+        policy: ir, dr, paper, vote or adaptive.
+        max_rounds: None for the policy's own.
+        seed: the same seed, pack, settings, build and machine give the same solution.
+        max_seconds: the best answer so far when it runs out; None for no limit.
+        calculator: force the results of arithmetic instead of sampling them.
+    """
+
+    policy: str = DEFAULT_POLICY
+    max_rounds: int | None = None
+    seed: int = 0
+    max_seconds: float | None = None
+    calculator: bool = True
+
+    def __post_init__(self) -> None:
+        make_policy(self.policy, 1, self.max_rounds)
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise UsageError(f"max_seconds is {self.max_seconds}; it has to be more than 0.")
+
+
+class Solver:
+    """Solves problems with one pack. Make it with `open`, free it with `close`.
+
+    Safe to use from several threads: one request runs at a time, the others wait.
+    """
+
+    def __init__(self, loaded: LoadedPack, width: int, in_flight: int) -> None:
+        self._loaded: LoadedPack | None = loaded
+        self._width = width
+        self._in_flight = in_flight
+        self._busy = threading.Lock()
+        self._owner: int | None = None  # the thread that runs or consumes the current request
+
+    @classmethod
+    def open(
+        cls,
+        pack: str | Path = DEFAULT_PACK,
+        *,
+        settings: LoadSettings | None = None,
+        store: PackStore | None = None,
+    ) -> Solver:
+        """Check and load a pack.
+
+        Args:
+            pack: a name or the path of a pack's folder.
+            settings: see `LoadSettings`.
+            store: where packs are kept; None for the user's own.
+
+        Raises:
+            PackError: unknown, not fetched yet, or damaged.
+            ModelFileError, AdapterError: a file is not what it should be.
+            MemoryShortageError: too little memory is free.
+            EngineError: llama.cpp cannot load it.
+        """
+        settings = settings or LoadSettings()
+        store = store or PackStore()
+        verified = store.open(store.find(pack))
+        return cls(load_pack(verified, settings, store), settings.width, settings.in_flight)
+
+    @property
+    def loaded(self) -> LoadedPack:
+        """The pack in memory."""
+        if self._loaded is None:
+            raise LoridError("The solver is closed; open another one.")
+        return self._loaded
+
+    def solve(self, question: str, *, settings: SolveSettings | None = None, seed: int | None = None) -> Solution:
+        """Solve one problem and return its solution.
+
+        Raises:
+            UsageError: the question is empty.
+            ContextOverflowError: it is too long for the context; nothing was generated.
+            CancelledError: `cancel` was called.
+        """
+        for event in self.stream(question, settings=settings, seed=seed):
+            if isinstance(event, Solved):
+                return event.solution
+        raise LoridError("The loop ended without a solution; this is a defect, please report it.")
+
+    def stream(
+        self, question: str, *, settings: SolveSettings | None = None, seed: int | None = None
+    ) -> Iterator[Event]:
+        """Solve one problem and yield everything that happens; `Solved` comes last.
+
+        The work is done in the calling thread, between two events. A stream that is closed early
+        stops its work. Raises what `solve` raises.
+        """
+        run = self._run([question], _with_seed(settings, seed))
+        return (event for _, event in run)
+
+    def solve_many(
+        self, questions: Iterable[str], *, settings: SolveSettings | None = None
+    ) -> Iterator[tuple[int, Solution]]:
+        """Solve many problems, `in_flight` of them at a time, and yield (index, solution).
+
+        Solutions come as they are finished. Samples of all problems are decoded together, so
+        floating-point noise may differ from solving one at a time.
+        """
+        for position, event in self._run(list(questions), settings or SolveSettings()):
+            if isinstance(event, Solved):
+                yield position, event.solution
+
+    async def astream(
+        self, question: str, *, settings: SolveSettings | None = None, seed: int | None = None
+    ) -> AsyncIterator[Event]:
+        """`stream` for asyncio: the work is done in a thread of its own.
+
+        Closing the iterator or cancelling its task stops the work.
+        """
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
+        wanted = threading.Event()
+        wanted.set()
+
+        def pump() -> None:
+            last: BaseException | None = None
+            try:
+                for event in self.stream(question, settings=settings, seed=seed):
+                    if not wanted.is_set():
+                        break
+                    loop.call_soon_threadsafe(events.put_nowait, event)
+            except BaseException as error:
+                last = error
+            loop.call_soon_threadsafe(events.put_nowait, last)
+
+        thread = threading.Thread(target=pump, name="lorid-edge-astream", daemon=True)
+        thread.start()
+        try:
+            while isinstance(item := await events.get(), Event):
+                yield item
+            if isinstance(item, BaseException):
+                raise item
+        finally:
+            wanted.clear()
+            if thread.is_alive() and self._owner == thread.ident:
+                self.cancel()
+
+    def cancel(self) -> None:
+        """Stop what runs now, from any thread; it raises CancelledError there.
+
+        Takes effect within a few milliseconds, in the middle of a prompt too.
+        """
+        if self._busy.locked():
+            self.loaded.workplace.engine.abort()  # the next run clears what comes too late
+
+    def close(self) -> None:
+        """Free all native memory; a request that runs is cancelled first."""
+        if self._loaded is None:
+            return
+        self.cancel()
+        with self._busy:
+            self._loaded.close()
+            self._loaded = None
+
+    def __enter__(self) -> Solver:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(
+        self, questions: list[str], settings: SolveSettings
+    ) -> Iterator[tuple[int, Event]]:
+        """Solve `questions` and yield (position, event); the only place that steps the engine."""
+        for question in questions:
+            _check_question(question)
+        with self._exclusive():
+            loaded = self.loaded
+            workplace, engine = loaded.workplace, loaded.workplace.engine
+            waiting = iter(enumerate(questions))
+            active: dict[int, Deliberation] = {}
+            try:
+                while True:
+                    for position, question in itertools.islice(
+                        waiting, self._in_flight - len(active)
+                    ):
+                        problem = Problem(
+                            question, settings.seed, position, settings.max_seconds,
+                            settings.calculator,
+                        )
+                        policy = make_policy(settings.policy, self._width, settings.max_rounds)
+                        active[position] = Deliberation(workplace, problem, policy)
+                        for event in active[position].begin():
+                            yield position, event
+                    if not active:
+                        return
+                    yield from _step(engine, active)
+            finally:
+                engine.reset()
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        if self._owner == threading.get_ident():
+            raise LoridError(
+                "This thread already has an unfinished stream of this solver: finish or close it "
+                "before the next request."
+            )
+        with self._busy:
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._owner = None
+
+
+def _step(engine: Engine, active: dict[int, Deliberation]) -> Iterator[tuple[int, Event]]:
+    """One decode for all active problems; those that are over leave `active`."""
+    owner = {
+        ticket: position
+        for position, deliberation in active.items()
+        for ticket in deliberation.tickets
+    }
+    began = time.perf_counter()
+    progress = engine.step()
+    share = (time.perf_counter() - began) / max(1, len(progress))
+    for item in progress:
+        position = owner.get(item.ticket)
+        if position is not None:
+            for event in active[position].handle(item, share):
+                yield position, event
+    for position, deliberation in list(active.items()):
+        for event in deliberation.give_up_if_late():
+            yield position, event
+        if deliberation.is_over:
+            del active[position]
+            yield position, Solved(deliberation.solution())
+
+
+def _check_question(question: str) -> None:
+    if not question.strip():
+        raise UsageError("The question is empty. Give a problem in words, such as 'What is 7*8?'.")
+
+
+def _with_seed(settings: SolveSettings | None, seed: int | None) -> SolveSettings:
+    settings = settings or SolveSettings()
+    return settings if seed is None else replace(settings, seed=seed)
