@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from lorid_edge.engine import native
 from lorid_edge.engine.engine import Engine, EngineSettings
 from lorid_edge.engine.lane import LaneSettings
 from lorid_edge.engine.memory import available_bytes, needed_bytes
 from lorid_edge.engine.model import BARE, AdapterKey, Model
 from lorid_edge.engine.probe import ProbeResult, probe
+from lorid_edge.engine.prompt_store import PromptStore
 from lorid_edge.engine.threads import ThreadChoice, choose_threads
 from lorid_edge.errors import MemoryShortageError, UsageError
 from lorid_edge.formats.gguf import GgufFile
@@ -82,8 +84,7 @@ def load_pack(verified: VerifiedPack, settings: LoadSettings, store: PackStore) 
     manifest = verified.pack.manifest
     keys = _adapter_keys(manifest)
     tokens = settings.sequence_tokens or manifest.context.sequence_tokens
-    lane_settings, lanes = _lane_sizes(settings, tokens, keys, FIXED_PROMPT_TOKENS)
-    _require_memory(verified, settings, lane_settings.cells * lanes)
+    _require_memory(verified, settings)
     weight_types = {tensor.type for tensor in verified.base.tensors.values()}
     result = probe(verified.pack.base_path, weight_types, store.places.state)
     model = Model(verified.pack.base_path, use_extra_buffers=result.use_extra_buffers)
@@ -96,7 +97,12 @@ def load_pack(verified: VerifiedPack, settings: LoadSettings, store: PackStore) 
         }
         fixed_tokens = max(sum(map(len, parts)) for parts in fixed.values())
         lane_settings, _ = _lane_sizes(settings, tokens, keys, fixed_tokens)
-        engine = Engine(model, EngineSettings(lane_settings, low_memory=settings.low_memory))
+        prompt_store = PromptStore(
+            store.places.prompts,
+            f"{manifest.base.sha256} {native.library_hash()} {result.use_extra_buffers}",
+        )
+        engine_settings = EngineSettings(lane_settings, low_memory=settings.low_memory)
+        engine = Engine(model, engine_settings, prompt_store)
         _load_adapters(verified, model)
         for key, parts in fixed.items():
             engine.prepare(key, parts)
@@ -114,6 +120,15 @@ def load_pack(verified: VerifiedPack, settings: LoadSettings, store: PackStore) 
         load_seconds=time.perf_counter() - began,
     )
     return LoadedPack(workplace, model, choose_threads(settings.threads), result)
+
+
+def required_bytes(verified: VerifiedPack, settings: LoadSettings) -> int:
+    """An estimate of the memory that the loaded pack takes, in bytes."""
+    manifest = verified.pack.manifest
+    tokens = settings.sequence_tokens or manifest.context.sequence_tokens
+    lane, lanes = _lane_sizes(settings, tokens, _adapter_keys(manifest), FIXED_PROMPT_TOKENS)
+    kv_bytes = lane.cells * lanes * kv_bytes_per_token(verified.base)
+    return needed_bytes(manifest.base.bytes, kv_bytes)
 
 
 def kv_bytes_per_token(base: GgufFile) -> int:
@@ -159,6 +174,7 @@ def _lane_sizes(
         cells=fixed_tokens + samples * sequence_tokens,
         sequences=samples + held_prompts,
         threads=choose_threads(settings.threads).threads,
+        keeps_fixed_states=settings.low_memory and distinct > 1,
     )
     return lane, 1 if settings.low_memory else distinct
 
@@ -171,9 +187,9 @@ def _load_adapters(verified: VerifiedPack, model: Model) -> None:
             model.load_adapter(path, adapter.sha256)
 
 
-def _require_memory(verified: VerifiedPack, settings: LoadSettings, cells: int) -> None:
+def _require_memory(verified: VerifiedPack, settings: LoadSettings) -> None:
     manifest = verified.pack.manifest
-    needed = needed_bytes(manifest.base.bytes, cells * kv_bytes_per_token(verified.base))
+    needed = required_bytes(verified, settings)
     free = available_bytes()
     if free >= needed or settings.ignore_memory:
         return

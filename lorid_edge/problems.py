@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -227,16 +227,18 @@ def open_journal(path: Path, locks: Path) -> Iterator[Journal]:
     from filelock import FileLock, Timeout
 
     name = hashlib.sha256(os.fsencode(path.absolute().resolve())).hexdigest()[:32]
-    try:
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{name}.lock", timeout=0), _open_for_appending(path) as file:
-            yield Journal(path, file)
-    except Timeout:
-        raise LoridError(f"Another run is writing to {path}; wait for it or stop it.") from None
-    except OSError as error:
-        raise UsageError(
-            f"{error.filename or path} cannot be written: {error.strerror or error}."
-        ) from error
+    with ExitStack() as stack:
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(locks / f"{name}.lock", timeout=0))
+            journal = Journal(path, stack.enter_context(_open_for_appending(path)))
+        except Timeout:
+            raise LoridError(f"Another run is writing to {path}; wait for it or stop it.") from None
+        except OSError as error:
+            raise UsageError(
+                f"{error.filename or path} cannot be written: {error.strerror or error}."
+            ) from error
+        yield journal
 
 
 def _open_for_appending(path: Path) -> FileIO:

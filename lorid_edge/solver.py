@@ -13,7 +13,7 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,7 +102,22 @@ class Solver:
             raise LoridError("The solver is closed; open another one.")
         return self._loaded
 
-    def solve(self, question: str, *, settings: SolveSettings | None = None, seed: int | None = None) -> Solution:
+    def check(self, question: str) -> None:
+        """Raise what `solve` would raise for `question` before it generates anything.
+
+        Raises:
+            UsageError: the question is empty.
+            ContextOverflowError: it is too long for the context.
+        """
+        _check_question(question)
+        policy = make_policy(DEFAULT_POLICY, self._width)
+        Deliberation(
+            self.loaded.workplace, Problem(question, seed=0, group=0), policy
+        ).check_length()
+
+    def solve(
+        self, question: str, *, settings: SolveSettings | None = None, seed: int | None = None
+    ) -> Solution:
         """Solve one problem and return its solution.
 
         Raises:
@@ -117,7 +132,7 @@ class Solver:
 
     def stream(
         self, question: str, *, settings: SolveSettings | None = None, seed: int | None = None
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Solve one problem and yield everything that happens; `Solved` comes last.
 
         The work is done in the calling thread, between two events. A stream that is closed early
@@ -128,7 +143,7 @@ class Solver:
 
     def solve_many(
         self, questions: Iterable[str], *, settings: SolveSettings | None = None
-    ) -> Iterator[tuple[int, Solution]]:
+    ) -> Generator[tuple[int, Solution], None, None]:
         """Solve many problems, `in_flight` of them at a time, and yield (index, solution).
 
         Solutions come as they are finished. Samples of all problems are decoded together, so
@@ -201,9 +216,7 @@ class Solver:
     ) -> None:
         self.close()
 
-    def _run(
-        self, questions: list[str], settings: SolveSettings
-    ) -> Iterator[tuple[int, Event]]:
+    def _run(self, questions: list[str], settings: SolveSettings) -> Iterator[tuple[int, Event]]:
         """Solve `questions` and yield (position, event); the only place that steps the engine."""
         for question in questions:
             _check_question(question)
@@ -218,7 +231,10 @@ class Solver:
                         waiting, self._in_flight - len(active)
                     ):
                         problem = Problem(
-                            question, settings.seed, position, settings.max_seconds,
+                            question,
+                            settings.seed,
+                            position,
+                            settings.max_seconds,
                             settings.calculator,
                         )
                         policy = make_policy(settings.policy, self._width, settings.max_rounds)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from lorid_edge.engine.lane import Lane, LaneSettings, LaneTokens, Progress
 from lorid_edge.engine.model import AdapterKey, Model
 from lorid_edge.engine.native import AbortFlag
+from lorid_edge.engine.prompt_store import PromptStore
 from lorid_edge.engine.sequence import GenerationRequest, Sequence
 from lorid_edge.errors import CancelledError
 
@@ -37,8 +38,14 @@ class EngineSettings:
 class Engine:
     """Decodes requests in batches. Not thread-safe, but for `abort`."""
 
-    def __init__(self, model: Model, settings: EngineSettings) -> None:
+    def __init__(
+        self, model: Model, settings: EngineSettings, store: PromptStore | None = None
+    ) -> None:
+        """Args:
+        store: where evaluated fixed prompts are kept between processes; None for nowhere.
+        """
         self.model = model
+        self._store = store
         self.settings = settings
         self._abort = AbortFlag()
         self._lanes: list[Lane] = []
@@ -139,7 +146,7 @@ class Engine:
         if lane is None and self.settings.low_memory and self._lanes:
             lane = self._lanes[0]
         if lane is None:
-            lane = Lane(self.model, self.settings.lane, self._abort)
+            lane = Lane(self.model, self.settings.lane, self._abort, self._store)
             self._lanes.append(lane)
         lane.switch(key)
         return lane

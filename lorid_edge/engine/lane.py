@@ -22,6 +22,7 @@ import numpy as np
 from lorid_edge.engine import native
 from lorid_edge.engine.batch import Batch
 from lorid_edge.engine.model import BARE, AdapterKey, Model
+from lorid_edge.engine.prompt_store import PromptStore
 from lorid_edge.engine.sampling import LogitsRow
 from lorid_edge.engine.sequence import Finish, GenerationRequest, Sequence
 from lorid_edge.errors import CancelledError, ContextOverflowError, EngineError
@@ -43,11 +44,13 @@ class LaneSettings:
         cells: tokens of KV cache, shared by all sequences.
         sequences: most sequences at once, held prompts included (at most 256).
         threads: for generating and for prompts.
+        keeps_fixed_states: remember evaluated fixed prompts in memory across switches.
     """
 
     cells: int
     sequences: int
     threads: int
+    keeps_fixed_states: bool = False
 
 
 @dataclass
@@ -91,7 +94,13 @@ class LaneTokens:
 class Lane:
     """A context and its samples. Not thread-safe, but for the abort flag."""
 
-    def __init__(self, model: Model, settings: LaneSettings, abort: native.AbortFlag) -> None:
+    def __init__(
+        self,
+        model: Model,
+        settings: LaneSettings,
+        abort: native.AbortFlag,
+        store: PromptStore | None = None,
+    ) -> None:
         self._binding = binding = native.load()
         self._model = model
         self._abort = abort
@@ -110,7 +119,9 @@ class Lane:
         self._held: list[HeldPrompt] = []
         self._running: dict[int, Sequence] = {}
         self._waiting: deque[_Waiting] = deque()
-        self._saved_fixed: dict[AdapterKey, list[tuple[tuple[int, ...], bytes]]] = {}
+        self._store = store
+        self._keeps_fixed_states = settings.keeps_fixed_states
+        self._fixed_states: dict[tuple[AdapterKey, tuple[int, ...]], bytes] = {}
         self._tokens: dict[int, LaneTokens] = {}
 
     def _parameters(self) -> Any:
@@ -165,58 +176,63 @@ class Lane:
     # --- the fixed part of prompts and the adapter ------------------------------------------
 
     def hold_fixed(self, tokens: tuple[int, ...]) -> None:
-        """Evaluate the fixed part of a role's prompt now and keep it as long as the adapter."""
+        """Keep the fixed part of a role's prompt as long as the adapter; evaluate it if need be.
+
+        Nothing is shared between fixed prompts, so that one that is restored lies in the same
+        cells as one that is evaluated: samples then come out the same to the last bit.
+        """
         if not tokens or any(h.group == _FIXED and h.tokens == tokens for h in self._held):
             return
-        held = self._hold(tokens, _FIXED)
-        while not held.is_ready:
-            self.step()
+        known = self._fixed_states.get((self.key, tokens))
+        if known is None and self._store is not None:
+            known = self._store.read(self.key, tokens)
+        held = HeldPrompt(self._free_identifiers.pop(), tokens, _FIXED, len(tokens))
+        self._held.append(held)
+        if known is None or not self._restore(held, known):
+            while not held.is_ready:
+                self.step()
+            known = self._state_of(held)
+            if self._store is not None:
+                self._store.write(self.key, tokens, known)
+        if self._keeps_fixed_states:
+            self._fixed_states[self.key, tokens] = known
 
     def switch(self, key: AdapterKey) -> None:
         """Decode with another adapter from now on. All samples must have ended.
 
-        The KV is cleared. The fixed prompts evaluated under the adapter left are saved, those of
-        the one entered restored, both keyed by adapter and scale.
+        The KV is cleared, for it belongs to the adapter left. Fixed prompts are to be held again;
+        their states are remembered by adapter and scale.
         """
         if key == self.key:
             return
         if self.has_work:
             raise EngineError("The adapter was to be switched while samples were running.")
-        self._save_fixed()
         self.clear()
         self._model.apply_adapter(self._context, key)
         self.key = key
-        self._restore_fixed()
 
-    def _save_fixed(self) -> None:
-        saved = []
-        for held in self._held:
-            if held.group == _FIXED and held.is_ready:
-                size = self._binding.llama_state_seq_get_size(self._context, held.identifier)
-                buffer = (ctypes.c_uint8 * size)()
-                self._binding.llama_state_seq_get_data(
-                    self._context, buffer, size, held.identifier
-                )
-                saved.append((held.tokens, bytes(buffer)))
-        self._saved_fixed[self.key] = saved
+    def _state_of(self, held: HeldPrompt) -> bytes:
+        """The KV of a held prompt, as llama.cpp writes it."""
+        size = self._binding.llama_state_seq_get_size(self._context, held.identifier)
+        buffer = (ctypes.c_uint8 * size)()
+        self._binding.llama_state_seq_get_data(self._context, buffer, size, held.identifier)
+        return bytes(buffer)
 
-    def _restore_fixed(self) -> None:
-        for tokens, data in self._saved_fixed.get(self.key, []):
-            held = HeldPrompt(self._free_identifiers.pop(), tokens, _FIXED, len(tokens))
-            buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
-            restored = self._binding.llama_state_seq_set_data(
-                self._context, buffer, len(data), held.identifier
-            )
-            if restored == 0:
-                raise EngineError("llama.cpp refused to restore the fixed part of a prompt.")
-            held.evaluated = len(tokens)
-            self._held.append(held)
+    def _restore(self, held: HeldPrompt, data: bytes) -> bool:
+        buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
+        read_bytes = self._binding.llama_state_seq_set_data(
+            self._context, buffer, len(data), held.identifier
+        )
+        if read_bytes == len(data):
+            held.evaluated = len(held.tokens)
+        return held.is_ready
 
     def clear(self) -> None:
         """Drop every sample and every held prompt."""
         self.reset()
         for held in list(self._held):
             self._drop(held)
+        # Also moves the place where the search for free cells begins back to the start.
         self._binding.llama_memory_clear(self._memory, False)
 
     def reset(self) -> None:
@@ -250,7 +266,10 @@ class Lane:
         batch, fed = self._batch, []
         batch.clear()
         for ticket, sequence in self._running.items():
-            if batch.room < len(sequence.pending) or batch.outputs + sequence.wanted_logits() > OUTPUTS_MAX:
+            if (
+                batch.room < len(sequence.pending)
+                or batch.outputs + sequence.wanted_logits() > OUTPUTS_MAX
+            ):
                 continue
             first_row = batch.outputs
             wanted = sequence.wanted_logits()
@@ -300,7 +319,7 @@ class Lane:
         return Progress(ticket, sequence, text)
 
     def _logits(self, output: int) -> LogitsRow:
-        """Logits of the batch's `output`-th token that asked for them; valid until the next decode."""
+        """Logits of the `output`-th token that asked for them; valid until the next decode."""
         position = self._batch.output_position(output)
         pointer = self._binding.llama_get_logits_ith(self._context, position)
         return np.ctypeslib.as_array(pointer, (self._model.vocabulary_size,))

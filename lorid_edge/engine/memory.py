@@ -1,4 +1,4 @@
-"""How much memory is free, how much a model will need, and giving back what loading leaves behind."""
+"""How much memory is free, what a model will need, and giving back what loading leaves behind."""
 
 from __future__ import annotations
 

@@ -90,7 +90,9 @@ class Model:
             self.vocabulary, data, len(data), buffer, capacity, False, special
         )
         if count < 0:
-            raise EngineError(f"Tokenizing {len(data)} bytes of text failed (needs {-count} slots).")
+            raise EngineError(
+                f"Tokenizing {len(data)} bytes of text failed (needs {-count} slots)."
+            )
         return list(buffer[:count])
 
     def beginning_tokens(self) -> list[int]:

@@ -8,10 +8,13 @@ Not responsible for threads (`threads`), models (`model`) or crashes at decode (
 from __future__ import annotations
 
 import ctypes
+import functools
+import hashlib
 import logging
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from lorid_edge.errors import EngineError
@@ -61,12 +64,16 @@ def load() -> Any:
 
 def library_path() -> str:
     """The file that holds the CPU kernels, for hashing and for `doctor`."""
-    from pathlib import Path
-
     binding = load()
     folder = Path(binding.__file__).parent / "lib"
     kernels = sorted(folder.glob("*ggml-cpu*")) or sorted(folder.glob("*llama*"))
     return str(kernels[0].resolve()) if kernels else str(Path(binding.__file__))
+
+
+@functools.cache
+def library_hash() -> str:
+    """16 hex digits that tell builds of the native library apart."""
+    return hashlib.sha256(Path(library_path()).read_bytes()).hexdigest()[:16]
 
 
 def build_flags() -> str:

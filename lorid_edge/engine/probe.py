@@ -57,7 +57,7 @@ def probe(base: Path, weight_types: Iterable[str], state_folder: Path) -> ProbeR
     key = _key(weight_types)
     known = _read(record).get(key)
     if known is not None:
-        return ProbeResult(bool(known["use_extra_buffers"]), known["explanation"], was_cached=True)
+        return ProbeResult(bool(known["use_extra_buffers"]), str(known["explanation"]), was_cached=True)
     result = _run(base)
     _write(record, key, result)
     if not result.use_extra_buffers:
@@ -98,6 +98,7 @@ def _crash_of_child(base: Path, *, use_extra_buffers: bool) -> str | None:
             capture_output=True,
             timeout=TIMEOUT_SECONDS,
             check=False,
+            start_new_session=True,  # a Ctrl-C must not look like a crash
         )
     except subprocess.TimeoutExpired:
         return f"no result in {TIMEOUT_SECONDS:.0f} s"
@@ -110,7 +111,7 @@ def _crash_of_child(base: Path, *, use_extra_buffers: bool) -> str | None:
 
 
 def _key(weight_types: Iterable[str]) -> str:
-    library = hashlib.sha256(Path(native.library_path()).read_bytes()).hexdigest()[:16]
+    library = native.library_hash()
     machine = hashlib.sha256(cpu_flags().encode()).hexdigest()[:16]
     return f"{library}-{machine}-{'+'.join(sorted(set(weight_types)))}"
 

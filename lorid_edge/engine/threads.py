@@ -100,4 +100,7 @@ def _own_cgroups() -> list[Path]:
     if own is None:
         return []
     folder = _CGROUP_FOLDER / own.lstrip("/")
-    return [folder, *(parent for parent in folder.parents if _CGROUP_FOLDER in (parent, *parent.parents))]
+    return [
+        folder,
+        *(parent for parent in folder.parents if _CGROUP_FOLDER in (parent, *parent.parents)),
+    ]

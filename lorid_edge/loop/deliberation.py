@@ -76,13 +76,13 @@ class Deliberation:
         self._policy = policy
         self._tally = Tally()
         self._round = 0
-        self._next_index = {role: 0 for role in Role}
+        self._next_index = dict.fromkeys(Role, 0)
         self._running: dict[int, _Running] = {}
         self._samples: list[Sample] = []
         self._verdict: Verdict | None = None
         self._began = time.perf_counter()
         self._first_token_seconds: float | None = None
-        self._role_seconds = {role: 0.0 for role in Role}
+        self._role_seconds = dict.fromkeys(Role, 0.0)
         self._forced_tokens = 0
 
     @property
@@ -100,7 +100,7 @@ class Deliberation:
         Raises:
             ContextOverflowError: the question is too long for the context.
         """
-        self._check_length()
+        self.check_length()
         self._began = time.perf_counter()
         return self._next_round()
 
@@ -259,8 +259,12 @@ class Deliberation:
             CalculatorResult(running.role, running.index, call.text, call.differed) for call in new
         ]
 
-    def _check_length(self) -> None:
-        """Refuse a question that a role could not answer within the context, before any work."""
+    def check_length(self) -> None:
+        """Refuse a question that a role could not answer within the context, before any work.
+
+        Raises:
+            ContextOverflowError: the message says how many tokens are needed.
+        """
         prompts, limit = self._workplace.prompts, self._workplace.sequence_tokens
         roles = self._workplace.manifest.roles
         for role in Role:

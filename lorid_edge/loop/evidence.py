@@ -26,7 +26,8 @@ def probability_of_lead(leader: int, runner_up: int) -> float:
     `leader` heads in leader + runner_up + 1 fair tosses.
     """
     tosses = leader + runner_up + 1
-    return sum(math.comb(tosses, heads) for heads in range(leader + 1)) / 2**tosses
+    favourable = sum(math.comb(tosses, heads) for heads in range(leader + 1))
+    return float(favourable / 2**tosses)
 
 
 @dataclass

@@ -133,7 +133,7 @@ class VotePolicy(Policy):
     def decide(self, tally: Tally) -> Verdict | None:
         remaining = self.max_rounds * self.width - tally.finished[Role.INTUITIVE_REASONER]
         leader, runner_up = tally.lead()
-        if leader == 0 or leader <= runner_up + remaining and remaining > 0:
+        if leader == 0 or (leader <= runner_up + remaining and remaining > 0):
             return None
         return Verdict(tally.ranked()[0][0], Status.VOTED)
 

@@ -50,6 +50,11 @@ class Places:
         """Notes about files whose SHA-256 was computed."""
         return self.state / "verified"
 
+    @property
+    def prompts(self) -> Path:
+        """Evaluated fixed prompts."""
+        return self.state / "prompts"
+
     def base(self, sha256: str, file_name: str) -> Path:
         """A base model. A file gets this name only after its SHA-256 matched."""
         return self.home / "bases" / f"{sha256[:12]}-{file_name}"

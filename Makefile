@@ -1,0 +1,57 @@
+# make demo      set up, fetch the default pack and solve a real problem with it
+# make test      set up and run the tests      (SLOW=1: also those on small and standard)
+# make lint      format, rules and types
+# make bench     speed and memory of this machine with the pack standard; the last line is JSON
+# make setup     only set up
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+STAMP := $(VENV)/.installed
+LLAMA_STAMP := $(VENV)/.llama-cpp-python
+LLAMA_CPP_PYTHON := llama-cpp-python==0.3.36
+JOBS := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
+DEMO_QUESTION := A gardener plants 6 rows of 14 tulips. A quarter of them do not come up, and she sells the rest in bunches of 7 for \$$4 a bunch. How much money does she get?
+
+.PHONY: setup demo test lint format bench clean
+.DEFAULT_GOAL := setup
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/lorid-edge solve --yes --trace "$(DEMO_QUESTION)"
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow")
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/engine.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# GCC builds llama.cpp's AMX kernels so that they crash at the first decode; only where it is the
+# compiler and the CPU has AMX are they left out (benchmarks and other machines lose nothing).
+$(LLAMA_STAMP): constraints.txt scripts/llama_build_flags.sh | $(VENV)/bin/python
+	@echo "Building $(LLAMA_CPP_PYTHON) for this machine with $(JOBS) jobs; this takes a few minutes."
+	flags="$$(sh scripts/llama_build_flags.sh)" && \
+	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) CMAKE_ARGS="$$flags" \
+	$(BIN)/python scripts/build_llama.py $(LLAMA_CPP_PYTHON)
+	@touch $@
+
+$(STAMP): pyproject.toml constraints.txt $(LLAMA_STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""Converters: PEFT adapters to GGUF LoRA files, merging, quantizing, and checking the results."""

@@ -1,0 +1,146 @@
+"""Stopping rules on answers written by hand: what they ask for and when they stop."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from scipy.stats import beta
+
+from lorid_edge.errors import UsageError
+from lorid_edge.loop.evidence import Tally, probability_of_lead
+from lorid_edge.loop.policies import (
+    POLICIES,
+    STOPPING_CONFIDENCE,
+    Verdict,
+    Wave,
+    make_policy,
+)
+from lorid_edge.loop.solution import Status
+from lorid_edge.roles import Role
+
+IR, DR = Role.INTUITIVE_REASONER, Role.DEEP_REASONER
+
+
+def tally(intuitive: list[str | None], deep: list[str | None] | None = None) -> Tally:
+    votes = Tally()
+    for answer in intuitive:
+        votes.add(IR, answer)
+    for answer in deep or []:
+        votes.add(DR, answer)
+    return votes
+
+
+def outcome(verdict: Verdict | None, votes: Tally) -> tuple[str | None, str] | None:
+    if verdict is None:
+        return None
+    answer = None if verdict.cluster is None else votes.answer(verdict.cluster)
+    return answer, verdict.status.value
+
+
+@pytest.mark.parametrize(("leader", "runner_up"), [*itertools.product(range(1, 12), range(6))])
+def test_the_probability_of_the_lead_is_the_tail_of_the_beta(leader: int, runner_up: int) -> None:
+    expected = beta.sf(0.5, leader + 1, runner_up + 1)
+    assert probability_of_lead(leader, runner_up) == pytest.approx(expected, abs=1e-12)
+
+
+def test_equal_votes_tell_nothing() -> None:
+    assert probability_of_lead(3, 3) == pytest.approx(0.5)
+
+
+def test_answers_of_one_value_are_one_vote_class() -> None:
+    votes = tally(["0.5", "1/2"], ["$0.50"])
+    assert votes.lead() == (3, 0)
+    assert votes.agreed() == [0]
+
+
+def test_a_sample_without_an_answer_is_no_vote() -> None:
+    votes = tally([None, "3"], [None])
+    assert votes.lead() == (1, 0)
+    assert votes.finished == {IR: 2, DR: 1}
+
+
+def test_ties_go_to_the_answer_of_both_reasoners() -> None:
+    votes = tally(["7", "7", "9"], ["9"])
+    assert votes.answer(votes.ranked()[0][0]) == "9"
+
+
+@pytest.mark.parametrize(
+    ("name", "intuitive", "deep", "expected"),
+    [
+        ("ir", ["18"], [], ("18", "voted")),
+        ("ir", [None], [], None),
+        ("dr", [], ["18"], ("18", "voted")),
+        ("paper", ["18"], ["17"], None),
+        ("paper", ["18", "18", "18"], [], None),
+        ("paper", ["18", "3"], ["17", "3"], ("3", "agreed")),
+        ("paper", ["0.5"], ["\\frac{1}{2}"], ("0.5", "agreed")),
+        ("vote", ["4", "4", "4", "4"], [], None),
+        ("vote", ["4", "4", "4", "4", "4"], [], ("4", "voted")),
+        ("vote", ["1", "2", "1", "2", "1", "2", "1", "3"], [], ("1", "voted")),
+        ("vote", ["1", "2", "1", "2", "1", "2", "1"], [], None),
+        ("vote", [None] * 8, [], None),
+        ("adaptive", ["5"], [], None),
+        ("adaptive", [], [], None),
+        ("adaptive", ["5", "5"], [], ("5", "voted")),
+        ("adaptive", ["5", "6"], ["5"], None),
+        ("adaptive", ["5", "6", "5"], ["5", "5"], ("5", "agreed")),
+    ],
+)
+def test_verdicts(
+    name: str,
+    intuitive: list[str | None],
+    deep: list[str | None],
+    expected: tuple[str, str] | None,
+) -> None:
+    votes = tally(intuitive, deep)
+    assert outcome(make_policy(name, width=4).decide(votes), votes) == expected
+
+
+def test_adaptive_stops_exactly_at_its_confidence() -> None:
+    policy = make_policy("adaptive", width=1)
+    for leader, runner_up in itertools.product(range(1, 9), range(0, 9)):
+        votes = tally(["1"] * leader + ["2"] * min(runner_up, leader))
+        reached = votes.confidence() >= STOPPING_CONFIDENCE
+        assert (policy.decide(votes) is not None) == reached
+
+
+def test_adaptive_asks_intuition_first_and_then_both() -> None:
+    policy = make_policy("adaptive", width=4)
+    waves = [policy.wave(number, tally([])) for number in range(1, 4)]
+    assert waves[0].deep == 0
+    assert waves[0].intuitive >= 2
+    assert all(wave.deep == 4 for wave in waves[1:])
+
+
+@pytest.mark.parametrize("width", [1, 3, 4, 8])
+def test_the_paper_draws_at_most_twenty_of_each(width: int) -> None:
+    policy = make_policy("paper", width)
+    assert policy.wave(1, tally([])) == Wave(width, width)
+    assert 20 <= policy.max_rounds * width < 20 + width
+
+
+def test_giving_up_names_the_best_answer_so_far() -> None:
+    votes = tally(["1", "2", "2"], ["3"])
+    assert outcome(make_policy("paper", 1).give_up(votes), votes) == ("2", "undecided")
+    nothing = tally([None])
+    assert make_policy("paper", 1).give_up(nothing) == Verdict(None, Status.UNDECIDED)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "rounds", "message"),
+    [
+        ("best", 4, None, "adaptive"),
+        ("ir", 0, None, "at least 1"),
+        ("paper", 4, 0, "at least 1"),
+    ],
+)
+def test_impossible_settings_are_named(
+    name: str, width: int, rounds: int | None, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_policy(name, width, rounds)
+
+
+def test_every_policy_of_the_command_line_is_there() -> None:
+    assert list(POLICIES) == ["ir", "dr", "paper", "vote", "adaptive"]
