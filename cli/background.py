@@ -7,7 +7,7 @@ decode or a load would not hear of Ctrl-C before the end of it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -30,7 +30,7 @@ class _Ended:
 
 def items(
     produce: Callable[[], Iterable[Item]], cancel: Callable[[], None]
-) -> Iterator[Item | None]:
+) -> Generator[Item | None, None, None]:
     """Yield what `produce` yields in another thread, and None whenever nothing came for a tick.
 
     Whoever stops early, by Ctrl-C or by closing the iterator, has the work cancelled by `cancel`

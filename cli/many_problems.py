@@ -67,10 +67,10 @@ def solve_file(run: FileRun) -> int:
         if run.output is not None:
             journal.require_same_run(common, problems)
         tally = _Tally(problems, journal, prints=run.output is None)
-        if not tally.pending:
-            streams.note("All problems were solved by an earlier run.")
-        else:
+        if tally.pending:
             failed += _solve_pending(run, tally)
+        elif problems:
+            streams.note("All problems were solved by an earlier run.")
     streams.note(tally.remark(failed))
     return SOME_FAILED if failed else DONE
 

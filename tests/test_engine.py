@@ -27,7 +27,10 @@ from lorid_edge.errors import CancelledError, ContextOverflowError, EngineError
 
 SETTINGS = LaneSettings(cells=1024, sequences=12, threads=2)
 FIXED = "You are a careful mathematician. Here is a story problem and its solution.\n\n"
-QUESTIONS = ("A spider has eight legs, so six spiders", "Half of ninety eggs is easy to find: first")
+QUESTIONS = (
+    "A spider has eight legs, so six spiders",
+    "Half of ninety eggs is easy to find: first",
+)
 TOKENS = 12
 
 

@@ -57,7 +57,9 @@ def probe(base: Path, weight_types: Iterable[str], state_folder: Path) -> ProbeR
     key = _key(weight_types)
     known = _read(record).get(key)
     if known is not None:
-        return ProbeResult(bool(known["use_extra_buffers"]), str(known["explanation"]), was_cached=True)
+        return ProbeResult(
+            bool(known["use_extra_buffers"]), str(known["explanation"]), was_cached=True
+        )
     result = _run(base)
     _write(record, key, result)
     if not result.use_extra_buffers:

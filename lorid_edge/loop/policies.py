@@ -19,14 +19,20 @@ from lorid_edge.roles import Role
 PAPER_SAMPLES = 20
 """Most samples of each reasoner in the published procedure (section 4.1)."""
 
-ADAPTIVE_SAMPLES = 6
-"""Most samples of each reasoner under `adaptive`."""
+FIRST_THOUGHTS = 2
+"""Intuitive samples in the first round of `adaptive`: the fewest that can agree."""
+
+ADAPTIVE_SAMPLES = 4
+"""Most samples of the deep reasoner under `adaptive`."""
 
 VOTE_SAMPLES = 8
 """Samples that `vote` takes the majority of, where nothing else is asked for."""
 
-STOPPING_CONFIDENCE = 0.85
-"""`adaptive` stops once its leading answer is the mode with this probability."""
+STOPPING_CONFIDENCE = 0.8
+"""`adaptive` stops once its leading answer is the mode with this probability.
+
+Two votes against none give 0.875, three against one 0.8125, two against one 0.6875.
+"""
 
 
 @dataclass(frozen=True)
@@ -141,9 +147,9 @@ class VotePolicy(Policy):
 class AdaptivePolicy(Policy):
     """`adaptive`: intuition first, deep reasoning where it is not enough, stop on evidence.
 
-    Round 1 asks the intuitive reasoner alone. As long as the leading answer is not the mode with
-    probability `STOPPING_CONFIDENCE` (`evidence`), knowledge and deep reasoning join in, and all
-    answers count as votes.
+    Round 1 asks the intuitive reasoner alone, twice. As long as the leading answer is not the mode
+    with probability `STOPPING_CONFIDENCE` (`evidence`), knowledge and deep reasoning join in, from
+    round 3 on with more intuition beside them, and all answers count as votes.
     """
 
     name = "adaptive"
@@ -153,7 +159,7 @@ class AdaptivePolicy(Policy):
 
     def wave(self, round_number: int, tally: Tally) -> Wave:
         if round_number == 1:
-            return Wave(max(2, self.width), 0)
+            return Wave(FIRST_THOUGHTS, 0)
         return Wave(0 if round_number == 2 else self.width, self.width)
 
     def decide(self, tally: Tally) -> Verdict | None:
