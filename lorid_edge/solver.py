@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -68,6 +69,7 @@ class Solver:
         self._in_flight = in_flight
         self._busy = threading.Lock()
         self._owner: int | None = None  # the thread that runs or consumes the current request
+        self._runs: weakref.WeakSet[Generator[tuple[int, Event], None, None]] = weakref.WeakSet()
 
     @classmethod
     def open(
@@ -200,6 +202,9 @@ class Solver:
         """Free all native memory; a request that runs is cancelled first."""
         if self._loaded is None:
             return
+        if self._owner == threading.get_ident():  # a stream of this thread that was not finished
+            for run in list(self._runs):
+                run.close()
         self.cancel()
         with self._busy:
             self._loaded.close()
@@ -216,8 +221,18 @@ class Solver:
     ) -> None:
         self.close()
 
-    def _run(self, questions: list[str], settings: SolveSettings) -> Iterator[tuple[int, Event]]:
-        """Solve `questions` and yield (position, event); the only place that steps the engine."""
+    def _run(
+        self, questions: list[str], settings: SolveSettings
+    ) -> Generator[tuple[int, Event], None, None]:
+        """Solve `questions` and yield (position, event); it begins with the first `next`."""
+        run = self._events(questions, settings)
+        self._runs.add(run)
+        return run
+
+    def _events(
+        self, questions: list[str], settings: SolveSettings
+    ) -> Generator[tuple[int, Event], None, None]:
+        """The loop: the only place that steps the engine."""
         for question in questions:
             _check_question(question)
         with self._exclusive():

@@ -43,7 +43,7 @@ def main(requirement: str) -> int:
                 print(f"  built {step[1]} of {step[2]} files", flush=True)
     if process.wait() != 0:
         sys.stderr.write("".join(lines))
-        sys.stderr.write(f"The build failed; the whole log is in {LOG}. A C++ compiler is needed.\n")
+        sys.stderr.write(f"The build failed; {LOG} has the whole log. A C++ compiler is needed.\n")
         return 1
     print(f"  done in {time.monotonic() - began:.0f} s")
     return 0

@@ -1,6 +1,6 @@
 """Write docs/command-line.md from the commands' own help; a test fails when it is stale.
 
-    python scripts/write_command_line_reference.py
+python scripts/write_command_line_reference.py
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ message; 2 wrong usage; 3 solved, but the roles never agreed; 130 interrupted.
 def reference() -> str:
     """The whole page."""
     import typer
+
     from lorid_edge.cli.main import app
 
     parts = [INTRODUCTION]

@@ -16,9 +16,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PROBLEMS = (
-    '{"id": 1, "question": "What is 2 + 2?", "answer": "4"}\n{"id": 2, "question": "What is 7 * 8?"}\n'
-)
+PROBLEMS = """
+{"id": 1, "question": "What is 2 + 2?", "answer": "4"}
+{"id": 2, "question": "What is 7 * 8?"}
+""".lstrip()
 
 
 def commands() -> Iterator[tuple[str, str]]:

@@ -331,6 +331,13 @@ def test_a_closed_solver_says_so(store: PackStore, brief_pack: Path) -> None:
         solver.solve(QUESTION)
 
 
+def test_a_solver_closes_with_a_stream_left_unfinished(store: PackStore, brief_pack: Path) -> None:
+    with Solver.open(brief_pack, store=store) as solver:
+        stream = solver.stream(QUESTION)
+        next(stream)
+    assert list(stream) == []
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     program = (
         "import sys, lorid_edge\n"
