@@ -3,6 +3,7 @@
 # make lint      format, rules and types
 # make bench     speed and memory of this machine with the pack standard; the last line is JSON
 # make setup     only set up
+# make rebuild   build llama.cpp for this machine again
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,10 +15,14 @@ LLAMA_CPP_PYTHON := llama-cpp-python==0.3.36
 JOBS := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 DEMO_QUESTION := A gardener plants 6 rows of 14 tulips. A quarter of them do not come up, and she sells the rest in bunches of 7 for \$$4 a bunch. How much money does she get?
 
-.PHONY: setup demo test lint format bench clean
+.PHONY: setup rebuild demo test lint format bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
+
+rebuild:
+	rm -f $(LLAMA_STAMP) $(STAMP)
+	$(MAKE) setup
 
 demo: $(STAMP)
 	$(BIN)/lorid-edge solve --yes --trace "$(DEMO_QUESTION)"

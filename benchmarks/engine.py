@@ -35,6 +35,7 @@ REPETITIONS = 5
 TOKENS = 48
 PROMPT = "Count in words and numbers, one a line, without an end: 1 one, 2 two, 3 three, 4 four,"
 QUESTION = "A train travels 60 km in 45 minutes. How many km does it travel in two hours?"
+EIGHT_SEQUENCES_TARGET = {"standard": 2.5, "small": 3.4}
 DEFAULT_SPIN_COUNT = "300000"
 """libgomp's own, as its manual gives it: what a process gets that sets nothing."""
 
@@ -48,6 +49,9 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(CHILDREN[arguments.child](packs[0])))
         return
+    store = PackStore()
+    for pack in packs:
+        store.pull(store.find(pack))
     report: dict[str, Any] = {"conditions": conditions()}
     print("conditions:", json.dumps(report["conditions"], indent=1))
     for pack in packs:
@@ -63,7 +67,8 @@ def measure(pack: str) -> dict[str, Any]:
     figures: dict[str, Any] = run_child("decode", pack)
     show("one sequence, of a bare decode loop's speed", figures["engine_to_bare_ratio"], 0.95)
     for width, ratio in figures["width_ratios"].items():
-        show(f"{width} sequences, of one's speed", ratio, None)
+        target = EIGHT_SEQUENCES_TARGET.get(pack) if width == "8" else None
+        show(f"{width} sequences, of one's speed", ratio, target)
     busy = run_child("busy", pack)
     default = run_child("busy", pack, GOMP_SPINCOUNT=DEFAULT_SPIN_COUNT)
     figures |= {"busy_ratio": busy["busy_ratio"], "busy_ratio_default_spin": default["busy_ratio"]}

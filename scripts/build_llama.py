@@ -20,8 +20,9 @@ SECONDS_BETWEEN_LINES = 5.0
 
 def main(requirement: str) -> int:
     LOG.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "pip", "install", "--verbose", "--no-binary=llama-cpp-python"]
-    command += [requirement]
+    # Without pip's cache: a wheel in it may have been built for another CPU or with other flags.
+    command = [sys.executable, "-m", "pip", "install", "--verbose", "--no-cache-dir"]
+    command += ["--force-reinstall", "--no-deps", "--no-binary=llama-cpp-python", requirement]
     began = last_shown = time.monotonic()
     lines: list[str] = []
     with LOG.open("w", encoding="utf-8") as log:

@@ -53,7 +53,7 @@ def load() -> Any:
             except Exception as error:  # the binding raises several kinds for a broken library
                 raise EngineError(
                     f"llama-cpp-python cannot be loaded: {error}. Expected version 0.3.36, built "
-                    "for this machine. Run 'make setup', or 'pip install --force-reinstall "
+                    "for this machine. Run 'make rebuild', or 'pip install --force-reinstall "
                     "llama-cpp-python==0.3.36'."
                 ) from error
             _route_log(binding)

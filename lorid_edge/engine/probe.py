@@ -76,12 +76,12 @@ def _run(base: Path) -> ProbeResult:
         raise EngineError(
             f"llama.cpp crashes on this machine at the first decode ({repacked}; without repacked "
             f"weights: {plain}). It was built for another CPU or by a broken compiler: rebuild it "
-            "here with 'make setup'."
+            "here with 'make rebuild'."
         )
     return ProbeResult(
         False,
         f"llama.cpp crashes at the first decode with repacked weights ({repacked}), so they are "
-        "off, which is slower. Rebuild it with 'make setup' (on x86 with AMX and GCC: "
+        "off, which is slower. Rebuild it with 'make rebuild' (on x86 with AMX and GCC: "
         "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16).",
     )
 
