@@ -4,7 +4,9 @@
 
 `--data` is GSM8K's training split in its original JSON lines; the last problems of it are the
 development split. The test split is for reported results alone and is refused. Every solution is
-kept in `--output`; a killed run goes on where it stopped. The last line of standard output is JSON.
+kept in `--output`; a killed run goes on where it stopped. A sample that one policy drew is played
+back to the others (`recorded_samples`), so that they are compared on the same draws. The last line
+of standard output is JSON.
 """
 
 from __future__ import annotations
@@ -12,12 +14,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from recorded_samples import RecordedEngine, RecordedSamples
 from scipy.stats import binomtest
 
 from lorid_edge.answers import reference_answer, same_answer
+from lorid_edge.engine.engine import Engine
 from lorid_edge.loading import LoadSettings
 from lorid_edge.solver import Solver, SolveSettings
 
@@ -28,10 +34,22 @@ def main() -> None:
     arguments = parse_arguments()
     problems = read_problems(arguments.data, arguments.last)
     results = read_results(arguments.output)
+    samples = RecordedSamples()
+    for record in results.values():
+        samples.add(record)
     settings = LoadSettings(width=arguments.width, in_flight=arguments.in_flight)
-    with Solver.open(arguments.pack, settings=settings) as solver:
+    with Solver.open(arguments.pack, settings=settings) as live:
+        engine = RecordedEngine(live.loaded.workplace.engine, samples)
+        workplace = replace(live.loaded.workplace, engine=cast(Engine, engine))
+        solver = Solver(
+            replace(live.loaded, workplace=workplace), arguments.width, arguments.in_flight
+        )
         for policy in arguments.policies:
-            run_policy(solver, policy, problems, results, arguments)
+            todo = [p for p in problems if (policy, p["question"].strip()) not in results]
+            engine.questions = [problem["question"] for problem in todo]
+            for record in run_policy(solver, policy, todo, arguments):
+                results[policy, record["question"]] = record
+                samples.add(record)
     rows = [summarise(policy, problems, results) for policy in arguments.policies]
     for row in rows:
         print(describe(row))
@@ -55,9 +73,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="GSM8K's train.jsonl")
     parser.add_argument("--last", type=int, default=100, help="how many problems, from the end")
     parser.add_argument("--pack", default="standard")
-    parser.add_argument("--policies", nargs="+", default=["ir", "paper", "adaptive"])
+    parser.add_argument("--policies", nargs="+", default=["paper", "adaptive", "ir", "dr"])
     parser.add_argument("--width", type=int, default=1, help="samples of a role at once")
-    parser.add_argument("--in-flight", type=int, default=8, help="problems at once")
+    parser.add_argument("--in-flight", type=int, default=2, help="problems at once")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("build/policies.jsonl"))
     return parser.parse_args()
@@ -85,13 +103,9 @@ def read_results(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def run_policy(
-    solver: Solver,
-    policy: str,
-    problems: list[dict[str, str]],
-    results: dict[tuple[str, str], dict[str, Any]],
-    arguments: argparse.Namespace,
-) -> None:
-    todo = [p for p in problems if (policy, p["question"].strip()) not in results]
+    solver: Solver, policy: str, todo: list[dict[str, str]], arguments: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Solve `todo` and yield each solution, written to the output, as it comes."""
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     settings = SolveSettings(policy=policy, seed=arguments.seed)
     with arguments.output.open("a", encoding="utf-8") as output:
@@ -103,10 +117,10 @@ def run_policy(
             record["correct"] = bool(
                 solution.answer is not None and same_answer(solution.answer, reference)
             )
-            results[policy, record["question"]] = record
             output.write(json.dumps(record) + "\n")
             output.flush()
             print(f"{policy}: {done} of {len(todo)}", file=sys.stderr)
+            yield record
 
 
 def summarise(

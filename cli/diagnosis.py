@@ -145,7 +145,7 @@ def _engine() -> Finding:
         flags = native.build_flags()
         version = metadata.version("llama-cpp-python")
     except LoridError as error:
-        return Finding("engine", State.BROKEN, str(error), "make setup")
+        return Finding("engine", State.BROKEN, str(error), "make rebuild")
     except metadata.PackageNotFoundError:
         return Finding("engine", State.BROKEN, "llama-cpp-python is not installed", "make setup")
     details = {"version": version, "library": native.library_path(), "build": flags}
@@ -205,9 +205,9 @@ def _probe(here: list[VerifiedPack], store: PackStore) -> Finding:
     try:
         outcome = probe(smallest.pack.base_path, weight_types, store.places.state)
     except LoridError as error:
-        return Finding("decoding", State.BROKEN, str(error), "make setup")
+        return Finding("decoding", State.BROKEN, str(error), "make rebuild")
     details = {"use_extra_buffers": outcome.use_extra_buffers, "was_cached": outcome.was_cached}
     text = f"{outcome.explanation} (tried with {smallest.pack.name})"
     if outcome.use_extra_buffers:
         return Finding("decoding", State.OK, text, None, details)
-    return Finding("decoding", State.WARNING, text, "make setup", details)
+    return Finding("decoding", State.WARNING, text, "make rebuild", details)

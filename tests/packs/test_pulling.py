@@ -1,279 +1,38 @@
-"""Pulling, checking and removing packs: real files, real pip, a real server on loopback."""
+"""Pulling packs: real pip, a real server on loopback, real kills."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import gguf
-import numpy as np
 import pytest
+from pack_workshop import (
+    BASE_BYTES,
+    Server,
+    files_below,
+    local,
+    run_pull,
+    sha256,
+    start_pull,
+    with_url,
+    write_pack,
+)
 
 from lorid_edge.errors import (
-    AdapterError,
     DownloadError,
     ModelFileError,
     OfflineError,
-    PackError,
 )
 from lorid_edge.packs import sources
 from lorid_edge.packs.download import PullProgress
-from lorid_edge.packs.manifest import UrlSource
 from lorid_edge.packs.store import Pack, PackStore
-from lorid_edge.roles import Role
-
-ROOT = Path(__file__).parents[1]
-BASE_BYTES = 6 * 2**20
-
-
-def write_gguf(path: Path, metadata: dict[str, object], tensors: dict[str, np.ndarray]) -> Path:
-    writer = gguf.GGUFWriter(str(path), arch="qwen2")
-    for key, value in metadata.items():
-        kind = {str: "string", float: "float32", list: "array"}[type(value)]
-        getattr(writer, f"add_{kind}")(key, value)
-    for name, tensor in tensors.items():
-        writer.add_tensor(name, tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-@pytest.fixture(scope="session")
-def base_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base of 6 MiB whose bytes do not repeat."""
-    noise = np.random.default_rng(1).integers(0, 256, BASE_BYTES, np.uint8).view(np.int8)
-    return write_gguf(
-        tmp_path_factory.mktemp("origin") / "base.gguf",
-        {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.tokens": ["a", "b"]},
-        {
-            "token_embd.weight": np.ones((2, 32), np.float32),
-            "blk.0.attn_q.weight": np.ones((32, 32), np.float32),
-            "noise": noise,
-        },
-    )
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def write_pack(
-    folder: Path, base_file: Path, sources: list[dict[str, object]], adapter: Path | None = None
-) -> Path:
-    """Write a pack folder named after itself whose deep reasoner may have an adapter."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = "".join(
-        "[[base.sources]]\n" + "".join(f"{key} = {json.dumps(source[key])}\n" for key in source)
-        for source in sources
-    )
-    adapter_table = ""
-    if adapter is not None:
-        shutil.copy(adapter, folder / adapter.name)
-        adapter_table = (
-            f'[roles.deep_reasoner.adapter]\nfile = "{adapter.name}"\nsha256 = "{sha256(adapter)}"'
-        )
-    (folder / "pack.toml").write_text(
-        f"""
-schema = 1
-name = "{folder.name}"
-version = "0.1.0"
-licence = "MIT"
-description = "for tests"
-[base]
-file = "base.gguf"
-bytes = {base_file.stat().st_size}
-sha256 = "{sha256(base_file)}"
-architecture = "qwen2"
-licence = "MIT"
-{tables}
-[prompt]
-system = ""
-[roles.intuitive_reasoner]
-prompt = "{{question}}"
-max_tokens = 10
-[roles.knowledge_generator]
-prompt = "{{question}}"
-max_tokens = 10
-[roles.deep_reasoner]
-prompt = "{{question}} {{knowledge}}"
-max_tokens = 10
-{adapter_table}
-[answer]
-format = "boxed"
-""",
-        encoding="utf-8",
-    )
-    return folder
-
-
-def local(path: Path) -> dict[str, object]:
-    return {"kind": "local", "path": str(path)}
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackStore:
-    monkeypatch.delenv("LORID_EDGE_OFFLINE", raising=False)
-    return PackStore(tmp_path / "home")
-
-
-@pytest.fixture
-def pack(store: PackStore, tmp_path: Path, base_file: Path) -> Pack:
-    """A pack with a local source, not pulled yet."""
-    return store.find(write_pack(tmp_path / "own", base_file, [local(base_file)]))
-
-
-def with_url(pack: Pack, url: str) -> Pack:
-    """The pack with one url source; a manifest itself would refuse plain http."""
-    source = UrlSource.model_construct(kind="url", url=url)
-    base = pack.manifest.base.model_copy(update={"sources": (source,)})
-    manifest = pack.manifest.model_copy(update={"base": base})
-    return Pack(manifest, pack.folder, pack.reference, pack.places)
-
-
-def files_below(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
-
-
-@dataclass
-class Server:
-    """Serves one file with Range support and remembers what it was asked for."""
-
-    content: bytes
-    url: str = ""
-    can_resume: bool = True
-    says_length: bool = True
-    gate: threading.Event = field(default_factory=threading.Event)
-    starts: list[int] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
-    paths: list[str] = field(default_factory=list)
-    served_bytes: int = 0
-
-
-@pytest.fixture
-def server(base_file: Path) -> Iterator[Server]:
-    state = Server(base_file.read_bytes())
-    state.gate.set()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = self.headers.get("Range", "") if state.can_resume else ""
-            start = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
-            body = state.content[start:]
-            self.send_response(206 if asked else 200)
-            if asked:
-                last, size = len(state.content) - 1, len(state.content)
-                self.send_header("Content-Range", f"bytes {start}-{last}/{size}")
-            if state.says_length:
-                self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            state.headers.append(dict(self.headers))
-            state.paths.append(self.path)
-            state.starts.append(start)
-            state.gate.wait()
-            try:
-                for position in range(0, len(body), 2**16):
-                    state.served_bytes += self.wfile.write(body[position : position + 2**16])
-            except OSError:
-                pass  # the client was killed
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http_server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{http_server.server_address[1]}/base.gguf"
-    thread = threading.Thread(target=http_server.serve_forever, daemon=True)
-    thread.start()
-    yield state
-    state.gate.set()
-    http_server.shutdown()
-    thread.join()
-    http_server.server_close()
-
-
-PULL_SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-from lorid_edge.errors import LoridError
-from lorid_edge.packs.manifest import UrlSource
-from lorid_edge.packs.store import Pack, PackStore
-
-home, folder, url, kill_at_bytes, before = sys.argv[1:]
-exec(before)
-store = PackStore(Path(home))
-pack = store.find(folder)
-if url:
-    source = UrlSource.model_construct(kind="url", url=url)
-    base = pack.manifest.base.model_copy(update={"sources": (source,)})
-    manifest = pack.manifest.model_copy(update={"base": base})
-    pack = Pack(manifest, pack.folder, pack.reference, pack.places)
-
-def progress(now):
-    print(now.stage, flush=True)
-    if now.stage == "fetching" and now.done_bytes >= int(kill_at_bytes):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-try:
-    store.pull(pack, progress)
-except LoridError as error:
-    print(type(error).__name__, error)
-"""
-
-
-def start_pull(
-    pack: Pack, url: str = "", kill_at_bytes: int = 2**60, before: str = ""
-) -> subprocess.Popen[str]:
-    """Pull in a process of its own that kills itself with SIGKILL at `kill_at_bytes`."""
-    arguments = [str(pack.places.home), str(pack.folder), url, str(kill_at_bytes), before]
-    return subprocess.Popen(
-        [sys.executable, "-c", PULL_SCRIPT, *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-
-
-def run_pull(pack: Pack, url: str = "", kill_at_bytes: int = 2**60, before: str = "") -> str:
-    output, _ = start_pull(pack, url, kill_at_bytes, before).communicate()
-    return output
-
-
-# Finding
-
-
-def test_shipped_and_added_packs_are_known(store: PackStore, base_file: Path) -> None:
-    write_pack(store.places.packs / "mine", base_file, [local(base_file)])
-    assert set(store.known()) == {"tiny", "small", "standard", "mine"}
-    assert store.find("mine").folder == store.places.packs / "mine"
-
-
-def test_unknown_packs_list_the_known_ones(store: PackStore) -> None:
-    with pytest.raises(PackError, match=r"unknown pack 'huge'; .*small, standard, tiny.* path"):
-        store.find("huge")
-
-
-def test_the_home_comes_from_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LORID_EDGE_HOME", str(tmp_path / "elsewhere"))
-    assert PackStore().find("tiny").base_path.is_relative_to(tmp_path / "elsewhere")
-    assert not (tmp_path / "elsewhere").exists()
-
 
 # Pulling
 
@@ -615,124 +374,3 @@ def test_offline_still_copies_local_files(
     with pytest.raises(OfflineError, match="hub Some/Repo: not tried"):
         store.pull(missing)
     store.pull(store.find(write_pack(tmp_path / "b", base_file, [HUB, local(base_file)])))
-
-
-# Opening, verifying, removing
-
-
-@pytest.fixture
-def adapter(tmp_path: Path, base_file: Path) -> Path:
-    name = "blk.0.attn_q.weight"
-    return write_gguf(
-        tmp_path / "dr.gguf",
-        {
-            "general.type": "adapter",
-            "adapter.type": "lora",
-            "adapter.lora.alpha": 8.0,
-            "lorid.role": "deep_reasoner",
-            "lorid.base_sha256": sha256(base_file),
-        },
-        {
-            f"{name}.lora_a": np.ones((4, 32), np.float32),
-            f"{name}.lora_b": np.ones((32, 4), np.float32),
-        },
-    )
-
-
-@pytest.fixture
-def full_pack(store: PackStore, tmp_path: Path, base_file: Path, adapter: Path) -> Pack:
-    """A pack with a base, pulled, and an adapter for the deep reasoner."""
-    pack = store.find(write_pack(tmp_path / "full", base_file, [local(base_file)], adapter))
-    store.pull(pack)
-    return pack
-
-
-def test_open_returns_what_was_checked(store: PackStore, full_pack: Pack) -> None:
-    verified = store.open(full_pack)
-    assert verified.base.path == full_pack.base_path
-    assert verified.base.architecture == "qwen2"
-    assert list(verified.adapters) == [Role.DEEP_REASONER]
-    assert verified.adapters[Role.DEEP_REASONER].rank == 4
-    assert full_pack.adapter_path(Role.DEEP_REASONER) == full_pack.folder / "dr.gguf"
-    assert full_pack.adapter_path(Role.INTUITIVE_REASONER) is None
-
-
-def test_open_says_how_to_fetch_a_missing_base(store: PackStore) -> None:
-    with pytest.raises(PackError, match=r"491 MB.*run: lorid-edge packs pull small$"):
-        store.open(store.find("small"))
-
-
-def test_open_trusts_a_stamp_and_verify_does_not(store: PackStore, full_pack: Pack) -> None:
-    path = full_pack.base_path
-    store.open(full_pack)
-    times = path.stat()
-    with path.open("r+b") as file:
-        file.seek(-1, os.SEEK_END)
-        file.write(b"?")
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-    store.open(full_pack)
-    assert any("SHA-256" in problem for problem in store.verify(full_pack))
-
-    # What verify found out is not forgotten.
-    with pytest.raises(ModelFileError, match="SHA-256"):
-        store.open(full_pack)
-
-
-def test_a_changed_adapter_is_refused(store: PackStore, full_pack: Pack) -> None:
-    path = full_pack.adapter_path(Role.DEEP_REASONER)
-    assert path is not None
-    with path.open("ab") as file:
-        file.write(b"?")
-    with pytest.raises(AdapterError, match="deep_reasoner has SHA-256"):
-        store.open(full_pack)
-    path.unlink()
-    with pytest.raises(AdapterError, match="cannot be read: No such file"):
-        store.open(full_pack)
-
-
-def test_an_adapter_of_another_role_is_refused(
-    store: PackStore, full_pack: Pack, adapter: Path
-) -> None:
-    manifest = full_pack.folder / "pack.toml"
-    content = manifest.read_text().replace(
-        "[roles.deep_reasoner.adapter]", "[roles.intuitive_reasoner.adapter]"
-    )
-    manifest.write_text(content)
-    with pytest.raises(AdapterError, match="made for deep_reasoner"):
-        store.open(store.find(full_pack.folder))
-
-
-def test_open_reports_several_problems_at_once(store: PackStore, full_pack: Pack) -> None:
-    full_pack.base_path.write_bytes(b"GGUF")
-    (full_pack.folder / "dr.gguf").write_bytes(b"GGUF")
-    with pytest.raises(PackError, match="2 problems") as caught:
-        store.open(full_pack)
-    assert "4 bytes, expected" in str(caught.value)
-    assert "dr.gguf" in str(caught.value)
-    assert len(store.verify(full_pack)) == 2
-
-
-def test_the_manifest_must_tell_the_architecture(store: PackStore, full_pack: Pack) -> None:
-    manifest = full_pack.folder / "pack.toml"
-    manifest.write_text(manifest.read_text().replace('"qwen2"', '"llama"'))
-    with pytest.raises(ModelFileError, match=r"'qwen2', the manifest of full says 'llama'"):
-        store.open(store.find(full_pack.folder))
-
-
-def test_remove_frees_the_base_and_keeps_the_folder(store: PackStore, full_pack: Pack) -> None:
-    size_bytes = full_pack.base_path.stat().st_size
-    removal = store.remove(full_pack)
-    assert removal.freed_bytes == size_bytes
-    assert not full_pack.is_present
-    assert (full_pack.folder / "dr.gguf").is_file()
-    assert store.remove(full_pack).freed_bytes == 0
-
-
-def test_a_shared_base_stays(store: PackStore, full_pack: Pack, base_file: Path) -> None:
-    write_pack(store.places.packs / "other", base_file, [local(base_file)])
-    removal = store.remove(full_pack)
-    assert (removal.freed_bytes, full_pack.is_present) == (0, True)
-    assert "other uses it too" in removal.note
-    assert store.remove(full_pack, force=True).freed_bytes > 0
-    assert not full_pack.is_present
