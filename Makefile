@@ -25,7 +25,9 @@ rebuild:
 	$(MAKE) setup
 
 demo: $(STAMP)
-	$(BIN)/lorid-edge solve --yes --trace "$(DEMO_QUESTION)"
+	@echo '$$ lorid-edge solve "$(DEMO_QUESTION)"'
+	@[ -t 1 ] || trace=--trace; \
+	$(BIN)/lorid-edge solve --yes $$trace "$(DEMO_QUESTION)" || [ $$? -eq 3 ]
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow")

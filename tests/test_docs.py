@@ -24,10 +24,14 @@ PROBLEMS = """
 
 def commands() -> Iterator[tuple[str, str]]:
     """(page, command line) for every `lorid-edge ...` in an indented or fenced block."""
+    pattern = re.compile(r"\s*(?:Example: |\$ )?((?:echo [^|]*\| )?lorid-edge (?!  ).*)")
     for page in PAGES:
+        is_fenced = False
         for line in page.read_text(encoding="utf-8").splitlines():
-            match = re.match(r"^(?:\s+(?:Example: )?|\$ )((?:echo [^|]*\| )?lorid-edge .*)$", line)
-            if match and not line.lstrip().startswith("lorid-edge  "):
+            if line.startswith("```"):
+                is_fenced = not is_fenced
+            match = pattern.fullmatch(line)
+            if match and (is_fenced or line.startswith("    ")):
                 yield page.name, match[1]
 
 

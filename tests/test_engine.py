@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -281,6 +282,25 @@ def test_requests_beyond_the_free_sequences_wait_their_turn(
     done = run(engine)
     assert sorted(done) == tickets
     assert all(done[ticket].tokens for ticket in tickets)
+
+
+def test_the_calculator_works_in_every_sample_of_a_batch(engine: Engine, tiny_model: Model) -> None:
+    """A page of sums to go on with: whatever sums the samples write, their results are right."""
+    sums = [(17, 25), (31, 46), (58, 13), (44, 37), (29, 62), (15, 78)]
+    page = "Sums:" + "".join(f"\n{a} + {b} = {a + b}" for a, b in sums)
+    prompt = tuple(tiny_model.tokenize(page, special=False))
+    cool = SamplingSettings(temperature=0.3)
+    for seed in range(4):
+        engine.submit(
+            GenerationRequest(
+                prompt, 48, seed, hold_tokens=len(prompt) - 1, sampling=cool, calculator=True
+            )
+        )
+    done = run(engine).values()
+    assert sum(bool(sequence.calculator_calls) for sequence in done) >= 2
+    for sequence in done:
+        for first, second, result in re.findall(r"(\d+) \+ (\d+) = (\d+)\n", sequence.text):
+            assert int(first) + int(second) == int(result)
 
 
 # --- ends -----------------------------------------------------------------------------------------
