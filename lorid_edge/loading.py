@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 
@@ -98,8 +99,7 @@ def load_pack(verified: VerifiedPack, settings: LoadSettings, store: PackStore) 
         fixed_tokens = max(sum(map(len, parts)) for parts in fixed.values())
         lane_settings, _ = _lane_sizes(settings, tokens, keys, fixed_tokens)
         prompt_store = PromptStore(
-            store.places.prompts,
-            f"{manifest.base.sha256} {native.library_hash()} {result.use_extra_buffers}",
+            store.places.prompts, _kv_identity(manifest, result.use_extra_buffers)
         )
         engine_settings = EngineSettings(lane_settings, low_memory=settings.low_memory)
         engine = Engine(model, engine_settings, prompt_store)
@@ -143,6 +143,12 @@ def kv_bytes_per_token(base: GgufFile) -> int:
     kv_heads = number("attention.head_count_kv", heads)
     head_size = number("attention.key_length", number("embedding_length", 0) // heads)
     return layers * kv_heads * head_size * 2 * 2
+
+
+def _kv_identity(manifest: PackManifest, use_extra_buffers: bool) -> str:
+    """What evaluated prompts depend on to the last bit, beside adapter and tokens."""
+    kernels = os.environ.get("GGML_CPU_TILED_MM")  # set by now, by the user or by `native`
+    return f"{manifest.base.sha256} {native.library_hash()} {use_extra_buffers} {kernels}"
 
 
 def _adapter_keys(manifest: PackManifest) -> dict[Role, AdapterKey]:

@@ -1,7 +1,7 @@
 """The one place that loads llama.cpp's native library.
 
 Everything that has to happen before or right after loading lives here: the spin count of OpenMP,
-the route of llama.cpp's log to Python logging, and the flag that stops a running decode.
+the choice of kernels, the route of llama.cpp's log to Python logging, and the flag that stops a running decode.
 Not responsible for threads (`threads`), models (`model`) or crashes at decode (`probe`).
 """
 
@@ -26,6 +26,13 @@ libgomp's default spins for so long that decoding beside other busy processes fa
 of its speed; 1000 costs at most a few percent on an idle machine (docs/experiments.md).
 """
 
+TILED_KERNELS = "0"
+"""Whether llama.cpp multiplies unrepacked K-quant matrices by its tiled kernel from 8 rows on.
+
+Off: with 8 sequences it is 12 to 29 % slower than the plain one, with 16 the same, and only long
+prompts gain from it, 9 to 17 % (docs/experiments.md).
+"""
+
 # ggml's levels: 1 debug, 2 info, 3 warning, 4 error. Its info is about a hundred lines a model.
 _LOG_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
 _CONTINUED_LINE = 5
@@ -38,7 +45,7 @@ _log_callback: Any = None
 def load() -> Any:
     """Load the native library once and return llama-cpp-python's low-level binding.
 
-    Sets GOMP_SPINCOUNT unless the user did. A process in which another library has already
+    Sets GOMP_SPINCOUNT and GGML_CPU_TILED_MM unless the user did. A process in which another library has already
     loaded libgomp keeps the value from before.
 
     Raises:
@@ -48,6 +55,7 @@ def load() -> Any:
     with _lock:
         if _library is None:
             os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))
+            os.environ.setdefault("GGML_CPU_TILED_MM", TILED_KERNELS)
             try:
                 from llama_cpp import llama_cpp as binding
             except Exception as error:  # the binding raises several kinds for a broken library
