@@ -1,7 +1,8 @@
 """The one place that loads llama.cpp's native library.
 
 Everything that has to happen before or right after loading lives here: the spin count of OpenMP,
-the choice of kernels, the route of llama.cpp's log to Python logging, and the flag that stops a running decode.
+the choice of kernels, the route of llama.cpp's log to Python logging, and the flag that stops a
+running decode.
 Not responsible for threads (`threads`), models (`model`) or crashes at decode (`probe`).
 """
 
@@ -45,8 +46,8 @@ _log_callback: Any = None
 def load() -> Any:
     """Load the native library once and return llama-cpp-python's low-level binding.
 
-    Sets GOMP_SPINCOUNT and GGML_CPU_TILED_MM unless the user did. A process in which another library has already
-    loaded libgomp keeps the value from before.
+    Sets GOMP_SPINCOUNT and GGML_CPU_TILED_MM unless the user did. A process in which another
+    library has already loaded libgomp keeps the spin count from before.
 
     Raises:
         EngineError: llama-cpp-python is missing or its native library cannot be loaded.
