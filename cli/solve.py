@@ -51,7 +51,7 @@ def solve(
         int | None, typer.Option(help="Threads to decode with; chosen by the machine if not given.")
     ] = None,
     context_tokens: Annotated[
-        int | None, typer.Option(help="Longest prompt and answer of a sample together.")
+        int | None, typer.Option(help="Longest question and answer of a sample together.")
     ] = None,
     low_memory: Annotated[
         bool, typer.Option("--low-memory", help="Less memory, slower: one context for all roles.")

@@ -112,6 +112,11 @@ def test_adaptive_asks_intuition_first_and_then_both() -> None:
     assert waves == [Wave(2, 0), Wave(0, 4), Wave(4, 4)]
 
 
+@pytest.mark.parametrize(("width", "rounds"), [(1, 5), (2, 4), (4, 3), (8, 3)])
+def test_adaptive_gives_up_later_with_fewer_samples_a_round(width: int, rounds: int) -> None:
+    assert make_policy("adaptive", width).max_rounds == rounds
+
+
 @pytest.mark.parametrize("width", [1, 3, 4, 8])
 def test_the_paper_draws_at_most_twenty_of_each(width: int) -> None:
     policy = make_policy("paper", width)

@@ -22,8 +22,8 @@ PAPER_SAMPLES = 20
 FIRST_THOUGHTS = 2
 """Intuitive samples in the first round of `adaptive`: the fewest that can agree."""
 
-ADAPTIVE_SAMPLES = 4
-"""Most samples of the deep reasoner under `adaptive`."""
+JOINT_SAMPLES = 3
+"""Samples of both reasoners, after the first of each, before `adaptive` gives up."""
 
 VOTE_SAMPLES = 8
 """Samples that `vote` takes the majority of, where nothing else is asked for."""
@@ -155,7 +155,7 @@ class AdaptivePolicy(Policy):
     name = "adaptive"
 
     def default_rounds(self) -> int:
-        return 1 + math.ceil(ADAPTIVE_SAMPLES / self.width)
+        return 2 + math.ceil(JOINT_SAMPLES / self.width)
 
     def wave(self, round_number: int, tally: Tally) -> Wave:
         if round_number == 1:
