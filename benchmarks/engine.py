@@ -17,7 +17,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -104,16 +105,12 @@ def run_child(name: str, pack: str, **environment: str) -> dict[str, Any]:
 
 def measure_single_sequence(pack: str) -> dict[str, Any]:
     """The engine and a bare loop, alternating; the ratio of each pair, since speed drifts."""
-    model = load_model(pack)
-    settings = LaneSettings(cells=4096, sequences=24, threads=choose_threads().threads)
-    engine = Engine(model, EngineSettings(settings))
-    engine.prepare(BARE, [])
-    prompt = tuple(model.tokenize(PROMPT, special=True))
-    bare = BareLoop(model, settings, prompt)
-    pairs = [(engine_speed(engine, prompt, 1), bare.tokens_per_second()) for _ in range(PAIRS + 1)]
-    bare.close()
-    engine.close()
-    model.close()
+    with prepared_engine(pack) as (engine, prompt):
+        bare = BareLoop(engine.model, engine.settings.lane, prompt)
+        pairs = [
+            (engine_speed(engine, prompt, 1), bare.tokens_per_second()) for _ in range(PAIRS + 1)
+        ]
+        bare.close()
     ratios = [mine / plain for mine, plain in pairs[1:]]  # the first pair warms up
     return {
         "engine_to_bare_ratio": round(statistics.median(ratios), 4),
@@ -124,20 +121,14 @@ def measure_single_sequence(pack: str) -> dict[str, Any]:
 
 def measure_widths(pack: str) -> dict[str, Any]:
     """Tokens per second of several sequences on one prompt, all together."""
-    model = load_model(pack)
-    settings = LaneSettings(cells=4096, sequences=24, threads=choose_threads().threads)
-    engine = Engine(model, EngineSettings(settings))
-    engine.prepare(BARE, [])
-    prompt = tuple(model.tokenize(PROMPT, special=True))
     widths = (1, 2, 4, 8, 16)
     runs: dict[int, list[float]] = {width: [] for width in widths}
-    for repetition in range(REPETITIONS + 1):
-        for width in widths:
-            speed = engine_speed(engine, prompt, width)
-            if repetition > 0:  # the first warms up
-                runs[width].append(speed)
-    engine.close()
-    model.close()
+    with prepared_engine(pack) as (engine, prompt):
+        for repetition in range(REPETITIONS + 1):
+            for width in widths:
+                speed = engine_speed(engine, prompt, width)
+                if repetition > 0:  # the first warms up
+                    runs[width].append(speed)
     medians = {width: statistics.median(speeds) for width, speeds in runs.items()}
     return {
         "tokens_per_second": {str(w): round(speed, 2) for w, speed in medians.items()},
@@ -195,30 +186,36 @@ class BareLoop:
 
 def measure_beside_busy_processes(pack: str) -> dict[str, Any]:
     """One sequence alone and beside one endless loop per core, alternating."""
-    model = load_model(pack)
-    threads = choose_threads().threads
-    engine = Engine(model, EngineSettings(LaneSettings(2048, 8, threads)))
-    engine.prepare(BARE, [])
-    prompt = tuple(model.tokenize(PROMPT, special=True))
-    engine_speed(engine, prompt, 1)
     alone, beside = [], []
-    for _ in range(3):
-        alone.append(engine_speed(engine, prompt, 1))
-        loops = [
-            subprocess.Popen([sys.executable, "-c", "while True: pass"])
-            for _ in range(os.cpu_count() or 1)
-        ]
-        try:
-            time.sleep(0.5)
-            beside.append(engine_speed(engine, prompt, 1))
-        finally:
-            for loop in loops:
-                loop.kill()
-                loop.wait()
-    engine.close()
-    model.close()
+    with prepared_engine(pack) as (engine, prompt):
+        engine_speed(engine, prompt, 1)
+        for _ in range(3):
+            alone.append(engine_speed(engine, prompt, 1))
+            loops = [
+                subprocess.Popen([sys.executable, "-c", "while True: pass"])
+                for _ in range(os.cpu_count() or 1)
+            ]
+            try:
+                time.sleep(0.5)
+                beside.append(engine_speed(engine, prompt, 1))
+            finally:
+                for loop in loops:
+                    loop.kill()
+                    loop.wait()
     ratio = statistics.median(beside) / statistics.median(alone)
     return {"busy_ratio": round(ratio, 4), "alone": alone, "beside": beside}
+
+
+@contextmanager
+def prepared_engine(pack: str) -> Iterator[tuple[Engine, tuple[int, ...]]]:
+    """An engine on the pack's bare base, and the prompt to go on from."""
+    model = load_model(pack)
+    settings = LaneSettings(cells=4096, sequences=24, threads=choose_threads().threads)
+    engine = Engine(model, EngineSettings(settings))
+    engine.prepare(BARE, [])
+    yield engine, tuple(model.tokenize(PROMPT, special=True))
+    engine.close()
+    model.close()
 
 
 def load_model(pack_name: str) -> Model:

@@ -13,7 +13,8 @@ _CGROUP_FOLDER = Path("/sys/fs/cgroup")
 _MADV_DONTNEED = 4
 
 RUNTIME_BYTES = 300_000_000
-"""Python, llama.cpp's compute buffers and the tokenizer, rounded up (docs/experiments.md)."""
+"""Python, llama.cpp's compute buffers and the tokenizer, rounded up: about 150 MB were resident
+beyond base and KV with the pack standard and three contexts (`benchmarks/engine.py`)."""
 
 
 def available_bytes() -> int:

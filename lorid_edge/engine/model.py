@@ -63,7 +63,6 @@ class Model:
         self.path = path
         self.vocabulary: Any = binding.llama_model_get_vocab(self.handle)
         self.vocabulary_size: int = binding.llama_vocab_n_tokens(self.vocabulary)
-        self.training_context_tokens: int = binding.llama_model_n_ctx_train(self.handle)
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
         self._digits: npt.NDArray[np.int32] | None = None

@@ -23,8 +23,8 @@ from lorid_edge.errors import EngineError
 SPIN_COUNT = 1000
 """How long libgomp's barriers spin before they sleep, in iterations.
 
-libgomp's default spins for so long that decoding beside other busy processes falls to a thirtieth
-of its speed; 1000 costs at most a few percent on an idle machine (docs/experiments.md).
+With libgomp's default, decoding beside one busy process per core falls to 0.15 of its own speed;
+with 1000 to 0.47 (docs/experiments.md).
 """
 
 TILED_KERNELS = "0"

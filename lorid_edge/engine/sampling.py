@@ -1,9 +1,9 @@
 """Drawing the next token from a row of logits, with a sampler chain and seed of its own.
 
 The chain is llama.cpp's (temperature, then top-k, then top-p, then the draw: the order of Hugging
-Face's generate, in which the method's settings are given). What llama.cpp does before its chain,
-building and partially sorting an array of the whole vocabulary, costs more than the chain itself
-with 152,000 tokens; here the candidates are bounded first.
+Face's generate, in which the method's settings are given). llama.cpp itself would first build an
+array of the whole vocabulary, 152,000 entries for Qwen, and hand that to the chain; here the
+candidates are bounded before.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from lorid_edge.loop.solution import Status
 from lorid_edge.roles import Role
 
 PAPER_SAMPLES = 20
-"""Most samples of each reasoner in the published procedure (section 4.1)."""
+"""Most samples of each reasoner in the published procedure."""
 
 FIRST_THOUGHTS = 2
 """Intuitive samples in the first round of `adaptive`: the fewest that can agree."""
