@@ -35,6 +35,10 @@ class OfflineError(DownloadError):
     """Something is missing and LORID_EDGE_OFFLINE forbids fetching it."""
 
 
+class ConversionError(LoridError):
+    """A converter could not do its work: output, disk, or a step in native code."""
+
+
 class EngineError(LoridError):
     """llama.cpp failed to load a model, make a context or decode."""
 

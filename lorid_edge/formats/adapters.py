@@ -18,8 +18,14 @@ from lorid_edge.roles import Role
 
 ROLE_KEY = "lorid.role"
 BASE_SHA256_KEY = "lorid.base_sha256"
+RANK_KEY = "lorid.rank"
+TRAINING_DATA_KEY = "lorid.training_data"
+TOOL_KEY = "lorid.tool"
 ALPHA_KEY = "adapter.lora.alpha"
 INVOCATION_KEY = "adapter.alora.invocation_tokens"
+
+EMBEDDING_SUFFIX = "token_embd.weight"
+OUTPUT_WEIGHT = "output.weight"
 
 _SUFFIX_A, _SUFFIX_B = ".lora_a", ".lora_b"
 # The others cannot be multiplied with activations: ggml would abort at the first decode.
@@ -34,6 +40,9 @@ _EXPECTED_TYPES = {
 _OPTIONAL_TYPES = {
     ROLE_KEY: "string",
     BASE_SHA256_KEY: "string",
+    RANK_KEY: "uint32",
+    TRAINING_DATA_KEY: "string",
+    TOOL_KEY: "string",
     INVOCATION_KEY: "array[uint32]",
 }
 
@@ -69,16 +78,12 @@ def check_adapter(
     adapter's own `lorid.base_sha256` are known they must agree, unless `ignore_base_hash`.
     Raises ModelFileError if the file is no sound GGUF, AdapterError with all that does not fit.
     """
-    adapter = read_gguf(path)
-    if adapter.text("general.type") != "adapter":
-        raise AdapterError(
-            f"{adapter.path}: not a LoRA adapter: general.type is "
-            f"{adapter.metadata.get('general.type')!r}, expected 'adapter'"
-        )
+    adapter = _read(path)
     expected_sha256 = None if ignore_base_hash else base_sha256
-    pairs = _pair_up(adapter)
+    pairs = pair_up(adapter)
     problems = [
-        *_metadata_problems(adapter, base, expected_sha256),
+        *_metadata_problems(adapter),
+        *_base_problems(adapter, base, expected_sha256),
         *_unpaired_problems(adapter, pairs),
     ]
     for name, (a, b) in pairs.items():
@@ -100,7 +105,36 @@ def check_adapter(
     )
 
 
-def _pair_up(adapter: GgufFile) -> dict[str, tuple[TensorInfo, TensorInfo]]:
+def read_adapter(path: str | Path) -> GgufFile:
+    """Read the adapter at `path` without its base; its pairs are complete and of one rank each.
+
+    Raises ModelFileError if the file is no sound GGUF, AdapterError with all its problems.
+    """
+    adapter = _read(path)
+    pairs = pair_up(adapter)
+    problems = [*_metadata_problems(adapter), *_unpaired_problems(adapter, pairs)]
+    for name, (a, b) in pairs.items():
+        problems.extend(_type_problems(a, b))
+        rank_of_a = a.shape[0] if name.endswith(EMBEDDING_SUFFIX) else a.shape[-1]
+        if len(a.shape) != 2 or len(b.shape) != 2 or rank_of_a != b.shape[0]:
+            problems.append(f"{name}: lora_a {a.shape} and lora_b {b.shape} do not belong together")
+    if problems:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise AdapterError(f"{adapter.path} is no sound adapter:{lines}")
+    return adapter
+
+
+def _read(path: str | Path) -> GgufFile:
+    adapter = read_gguf(path)
+    if adapter.text("general.type") != "adapter":
+        raise AdapterError(
+            f"{adapter.path}: not a LoRA adapter: general.type is "
+            f"{adapter.metadata.get('general.type')!r}, expected 'adapter'"
+        )
+    return adapter
+
+
+def pair_up(adapter: GgufFile) -> dict[str, tuple[TensorInfo, TensorInfo]]:
     """The complete pairs (lora_a, lora_b) by the name of the weight that they change."""
     names = [name.removesuffix(_SUFFIX_A) for name in adapter.tensors if name.endswith(_SUFFIX_A)]
     return {
@@ -110,9 +144,7 @@ def _pair_up(adapter: GgufFile) -> dict[str, tuple[TensorInfo, TensorInfo]]:
     }
 
 
-def _metadata_problems(
-    adapter: GgufFile, base: GgufFile, expected_sha256: str | None
-) -> Iterator[str]:
+def _metadata_problems(adapter: GgufFile) -> Iterator[str]:
     types = adapter.metadata_types
     for key, expected in (_EXPECTED_TYPES | _OPTIONAL_TYPES).items():
         if key not in types and key in _EXPECTED_TYPES:
@@ -121,14 +153,17 @@ def _metadata_problems(
             yield f"{key} is stored as {types[key]}, expected {expected}"
     if "adapter.type" in types and adapter.text("adapter.type") != "lora":
         yield f"adapter.type is {adapter.metadata['adapter.type']!r}, expected 'lora'"
-    if adapter.architecture and adapter.architecture != base.architecture:
-        yield f"architecture {adapter.architecture!r}, the base has {base.architecture!r}"
     alpha = adapter.metadata.get(ALPHA_KEY)
     if isinstance(alpha, float) and not (isfinite(alpha) and alpha > 0):
         yield f"{ALPHA_KEY} is {alpha}, expected a positive number"
     role = adapter.text(ROLE_KEY)
     if role and role not in {known.value for known in Role}:
         yield f"{ROLE_KEY} is {role!r}, expected one of {', '.join(known.value for known in Role)}"
+
+
+def _base_problems(adapter: GgufFile, base: GgufFile, expected_sha256: str | None) -> Iterator[str]:
+    if adapter.architecture and adapter.architecture != base.architecture:
+        yield f"architecture {adapter.architecture!r}, the base has {base.architecture!r}"
     claimed = adapter.text(BASE_SHA256_KEY)
     if claimed and expected_sha256 and claimed != expected_sha256:
         yield f"made for the base with SHA-256 {claimed}, this base has {expected_sha256}"
@@ -152,10 +187,14 @@ def _unpaired_problems(
             yield f"{name}: its partner {target}{other} is missing"
 
 
-def _pair_problems(name: str, a: TensorInfo, b: TensorInfo, base: GgufFile) -> Iterator[str]:
+def _type_problems(a: TensorInfo, b: TensorInfo) -> Iterator[str]:
     for tensor in (a, b):
         if tensor.type in _UNUSABLE_TYPES:
             yield f"{tensor.name}: its type {tensor.type} cannot be used as a LoRA matrix"
+
+
+def _pair_problems(name: str, a: TensorInfo, b: TensorInfo, base: GgufFile) -> Iterator[str]:
+    yield from _type_problems(a, b)
     weight = base.tensors.get(name)
     if weight is None:
         yield f"{a.name}: the base has no tensor {name}"
@@ -165,7 +204,10 @@ def _pair_problems(name: str, a: TensorInfo, b: TensorInfo, base: GgufFile) -> I
         return
     inputs, outputs, *stack = weight.shape
     rank = b.shape[0]
-    if name.endswith("token_embd.weight"):
+    if name.endswith(EMBEDDING_SUFFIX):
+        if OUTPUT_WEIGHT not in base.tensors:
+            # llama.cpp would use the pair for the output too, the wrong way round, and abort.
+            yield f"{a.name}: the base uses its embeddings as output too, so they cannot be adapted"
         # Rows of A are looked up by token, so A is stored the other way round.
         expected_a = (rank, outputs, *stack)
         expected_b = (rank, inputs, *stack)

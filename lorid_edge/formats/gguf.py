@@ -28,7 +28,7 @@ MAX_TENSOR_ELEMENTS = 2**63 - 1  # int64_t in llama.cpp
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 
-_SCALARS = {
+SCALARS = {
     0: ("uint8", struct.Struct("<B")),
     1: ("int8", struct.Struct("<b")),
     2: ("uint16", struct.Struct("<H")),
@@ -41,7 +41,7 @@ _SCALARS = {
     11: ("int64", struct.Struct("<q")),
     12: ("float64", struct.Struct("<d")),
 }
-_STRING, _ARRAY = 8, 9
+STRING, ARRAY = 8, 9
 
 _MIN_METADATA_BYTES = 8 + 1 + 4 + 1  # key length, key, type, value
 _MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8  # name length, name, rank, one dimension, type, offset
@@ -115,7 +115,7 @@ class MetadataArray(Sequence[MetadataScalar]):
     @cached_property
     def _items(self) -> tuple[MetadataScalar, ...]:
         if self.item_type != "string":
-            layout = next(layout for name, layout in _SCALARS.values() if name == self.item_type)
+            layout = next(layout for name, layout in SCALARS.values() if name == self.item_type)
             return tuple(value for (value,) in layout.iter_unpack(self.raw))
         items = []
         position = 0
@@ -302,13 +302,13 @@ class _HeaderReader:
         what = f"the value of {key!r}"
         type_at = self.position
         number = self.read_u32(f"the type of {key!r}")
-        if number == _STRING:
+        if number == STRING:
             self.metadata[key], self.metadata_types[key] = self.read_string(what), "string"
-        elif number == _ARRAY:
+        elif number == ARRAY:
             array = self.read_array(key)
             self.metadata[key], self.metadata_types[key] = array, f"array[{array.item_type}]"
-        elif number in _SCALARS:
-            name, layout = _SCALARS[number]
+        elif number in SCALARS:
+            name, layout = SCALARS[number]
             (value,) = layout.unpack_from(self.data, self.take(layout.size, what))
             self.metadata[key], self.metadata_types[key] = value, name
         else:
@@ -318,14 +318,14 @@ class _HeaderReader:
         at = self.position
         number = self.read_u32(f"the item type of {key!r}")
         what = f"the array {key!r}"
-        if number == _STRING:
+        if number == STRING:
             count = self.read_count(what, _U64.size)
             start = self.position
             self.skip_strings(count, what)
             return MetadataArray("string", count, self.data[start : self.position])
-        if number not in _SCALARS:
+        if number not in SCALARS:
             self.fail(f"{what} has items of the unsupported type {number}", at)
-        name, layout = _SCALARS[number]
+        name, layout = SCALARS[number]
         count = self.read_count(what, layout.size)
         start = self.take(count * layout.size, what)
         return MetadataArray(name, count, self.data[start : self.position])
