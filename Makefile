@@ -1,7 +1,8 @@
 # make demo      set up, fetch the default pack and solve a real problem with it
-# make test      set up and run the tests      (SLOW=1: also those on small and standard)
+# make test      set up with torch and run the tests   (SLOW=1: also those on small and standard)
 # make lint      format, rules and types
 # make bench     speed and memory of this machine with the pack standard; the last line is JSON
+# make fuzz      feed damaged files to the readers for a long time    (MINUTES=10)
 # make setup     only set up
 # make rebuild   build llama.cpp for this machine again
 
@@ -10,18 +11,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 STAMP := $(VENV)/.installed
+TRAIN_STAMP := $(VENV)/.installed-train
 LLAMA_STAMP := $(VENV)/.llama-cpp-python
 LLAMA_CPP_PYTHON := llama-cpp-python==0.3.36
 JOBS := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 DEMO_QUESTION := A gardener plants 6 rows of 14 tulips. A quarter of them do not come up, and she sells the rest in bunches of 7 for \$$4 a bunch. How much money does she get?
 
-.PHONY: setup rebuild demo test lint format bench clean
+MINUTES ?= 10
+
+.PHONY: setup rebuild demo test lint format bench fuzz clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
 
 rebuild:
-	rm -f $(LLAMA_STAMP) $(STAMP)
+	rm -f $(LLAMA_STAMP) $(STAMP) $(TRAIN_STAMP)
 	$(MAKE) setup
 
 demo: $(STAMP)
@@ -29,7 +33,7 @@ demo: $(STAMP)
 	@[ -t 1 ] || trace=--trace; \
 	$(BIN)/lorid-edge solve --yes $$trace "$(DEMO_QUESTION)" || [ $$? -eq 3 ]
 
-test: $(STAMP)
+test: $(TRAIN_STAMP)
 	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow")
 
 lint: $(STAMP)
@@ -40,6 +44,9 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+fuzz: $(STAMP)
+	$(BIN)/python scripts/fuzz_readers.py --minutes $(MINUTES)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/engine.py
@@ -61,4 +68,9 @@ $(LLAMA_STAMP): constraints.txt scripts/llama_build_flags.sh | $(VENV)/bin/pytho
 
 $(STAMP): pyproject.toml constraints.txt $(LLAMA_STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# Training and the comparison with PEFT need torch, which solving does not.
+$(TRAIN_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,train]'
 	@touch $@

@@ -20,6 +20,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -259,6 +260,25 @@ def count_bar(total: int) -> Iterator[Callable[[int, str], None]]:
     with Progress(*columns, console=_console(), refresh_per_second=2) as progress:
         task = progress.add_task("", total=total)
         yield lambda done, remark: progress.update(task, completed=done, description=remark)
+
+
+@contextmanager
+def work_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar for long work: the callback takes how much is done, of how much, and what."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[what]}", markup=False),
+    )
+    with Progress(*columns, console=_console(), refresh_per_second=5) as progress:
+        task = progress.add_task(title, total=None, what="")
+
+        def on_progress(done: int, total: int, what: str) -> None:
+            progress.update(task, completed=done, total=total, what=_clip(what, 40))
+
+        yield on_progress
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def _peft(path: Path) -> Inspection:
         "licence": folder.card.licence,
         "bytes": folder.file.size_bytes,
         "types": _counts(tensor.type for tensor in folder.file.tensors.values()),
-        "problems": folder.problems or None,
+        "problems": folder.problems,
     }
     lines = tuple(
         TensorLine(tensor.name, tensor.type, tensor.shape, tensor.size_bytes)

@@ -40,7 +40,7 @@ def convert_lora(job: LoraConversion, on_progress: Progress | None = None) -> Ad
     Raises AdapterError with all that is wrong with the adapter, ModelFileError for a damaged base,
     ConversionError if the output cannot be written.
     """
-    require_new(job.output, force=job.force)
+    require_new(job.output, inputs=(job.folder, job.base), force=job.force)
     base = check_base(job.base)
     adapter = read_peft(job.folder, base)
     require_storable(adapter, job.type_name)

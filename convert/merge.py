@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from lorid_edge.convert.gguf_adapter import read_gguf_adapter
 from lorid_edge.convert.output import Progress, new_file, require_new, scratch_file
-from lorid_edge.convert.quantize import run_quantizer
+from lorid_edge.convert.quantize import number_of, run_quantizer
 from lorid_edge.convert.recode import Recoding, write_recoded
-from lorid_edge.errors import AdapterError
+from lorid_edge.errors import AdapterError, UsageError
 from lorid_edge.formats.adapters import check_adapter
 from lorid_edge.formats.gguf import check_base
 from lorid_edge.packs.checksums import sha256_of
@@ -46,7 +47,12 @@ def merge(job: Merge, on_progress: Progress | None = None) -> None:
     Raises AdapterError if the adapter does not fit, ModelFileError for damaged files,
     ConversionError if the output cannot be written.
     """
-    require_new(job.output, force=job.force)
+    name = job.quantization.lower()
+    if name not in _DIRECT:
+        number_of(job.quantization)
+    if not isfinite(job.scale):
+        raise UsageError(f"The scale is {job.scale}; it has to be a finite number.")
+    require_new(job.output, inputs=(job.base, job.adapter), force=job.force)
     base = check_base(job.base)
     try:
         check_adapter(
@@ -62,7 +68,6 @@ def merge(job: Merge, on_progress: Progress | None = None) -> None:
             "worse than the base."
         ) from error
     adapter = read_gguf_adapter(job.adapter)
-    name = job.quantization.lower()
     if name in _DIRECT:
         recoding = Recoding(base, _DIRECT[name], adapter, job.scale)
         with new_file(

@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -78,9 +78,15 @@ def scratch_file(path: Path, *, needed_bytes: int = 0) -> Iterator[Path]:
         yield temporary
 
 
-def require_new(path: Path, *, force: bool = False) -> None:
-    """Raise the ConversionError that writing `path` would raise, before anything expensive."""
+def require_new(path: Path, *, inputs: Iterable[Path], force: bool = False) -> None:
+    """Raise the ConversionError that writing `path` would raise, before anything expensive.
+
+    Not even `force` lets an output replace one of the `inputs` that it is made of.
+    """
     _require_place(path, force, 0)
+    for source in inputs:
+        if path.exists() and source.exists() and path.samefile(source):
+            raise ConversionError(f"{path} would replace its own input; write to another name.")
 
 
 def require_free(folder: Path, needed_bytes: int) -> None:

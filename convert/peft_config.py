@@ -78,7 +78,7 @@ class PeftConfig(BaseModel):
         if self.exclude_modules and _is_named(self.exclude_modules, module):
             return False
         if self.target_modules == _NAMES_OF_LINEAR:
-            return not module.endswith("lm_head")
+            return not module.endswith(("lm_head", "embed_tokens"))
         if not self.target_modules or not _is_named(self.target_modules, module):
             return False
         layers = self.layers_to_transform

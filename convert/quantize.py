@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ BUFFER_BYTES = 2**28
 
 _TENSOR_LINE = re.compile(r"\[\s*(\d+)/\s*(\d+)\]\s*(\S+)")
 _LINES_KEPT = 5
+_FULL_DISK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def quantize(job: Quantization, on_progress: Progress | None = None) -> None:
     output cannot be written, UsageError for an unknown name.
     """
     number_of(job.name)
-    require_new(job.output, force=job.force)
+    require_new(job.output, inputs=(job.source,), force=job.force)
     base = check_base(job.source)
     packed = sorted({t.type for t in base.tensors.values()} - {"F32", "F16", "BF16"})
     if packed and not job.allow_requantize:
@@ -130,6 +132,8 @@ def run_quantizer(
     if status != 0:
         how = f"signal {-status}" if status < 0 else f"exit code {status}"
         said = "; ".join(line for line in last if line and not _TENSOR_LINE.search(line))
+        if shutil.disk_usage(target.parent).free < _FULL_DISK_BYTES:
+            said = f"the disk is full; {said}"
         raise ConversionError(f"llama.cpp's quantizer failed on {source} ({how}): {said}")
 
 

@@ -110,7 +110,7 @@ def truncate(job: Truncation, on_progress: Progress | None = None) -> Truncation
     Raises AdapterError or ModelFileError for an unsound source, ConversionError if the output
     cannot be written.
     """
-    require_new(job.output, force=job.force)
+    require_new(job.output, inputs=(job.source,), force=job.force)
     if job.source.is_dir():
         folder = scan_folder(job.source)
         if folder.problems:

@@ -101,7 +101,7 @@ def verify(job: Verification, on_progress: Progress | None = None) -> Comparison
     """
     _check_files(job)
     texts = list(job.prompts) or list(PROMPTS)
-    prompts = _limited(tokenize(job.base, texts), job.positions)
+    prompts = limited(tokenize(job.base, texts), job.positions)
     steps = 3 * len(prompts)
     done = 0
 
@@ -116,7 +116,7 @@ def verify(job: Verification, on_progress: Progress | None = None) -> Comparison
     with ExitStack() as stack:
         base = job.merged or job.base
         if not job.as_shipped:
-            base = _unpacked(base, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+            base = unpacked(base, Path(stack.enter_context(tempfile.TemporaryDirectory())))
         for logits in native_logits(base, prompts, job.adapter):
             native.append(logits)
             step("llama.cpp")
@@ -181,7 +181,7 @@ def _log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
     return log_probabilities
 
 
-def _limited(prompts: list[list[int]], positions: int) -> list[list[int]]:
+def limited(prompts: list[list[int]], positions: int) -> list[list[int]]:
     """The first prompts, cut so that there are no more than `positions` tokens in all."""
     limited: list[list[int]] = []
     left = positions
@@ -207,7 +207,7 @@ def _check_files(job: Verification) -> None:
         )
 
 
-def _unpacked(base: Path, folder: Path) -> Path:
+def unpacked(base: Path, folder: Path) -> Path:
     """The base with all matrices as float32, in `folder`."""
     recoding = Recoding(check_base(base), "F32")
     require_free(folder, recoding.output_bytes())

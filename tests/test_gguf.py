@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lorid_edge.errors import AdapterError, ModelFileError
-from lorid_edge.formats.adapters import check_adapter
+from lorid_edge.formats.adapters import check_adapter, read_adapter
 from lorid_edge.formats.gguf import TENSOR_TYPES, check_base, read_gguf
 from lorid_edge.roles import Role
 
@@ -53,6 +53,7 @@ BASE_METADATA = [
 ]
 BASE_TENSORS = {
     EMBEDDING: np.ones((TOKENS, WIDTH), np.float32),
+    "output.weight": np.ones((TOKENS, WIDTH), np.float32),
     QUERY: np.ones((WIDTH, WIDTH), np.float16),
     DOWN: np.ones((WIDTH, HIDDEN), np.float32),
     "blk.0.attn_norm.weight": np.ones(WIDTH, np.float32),
@@ -433,6 +434,27 @@ def test_refuses_adapters_that_do_not_fit(reason: str, base_path: Path, tmp_path
     with pytest.raises(AdapterError, match=r"lora\.gguf") as caught:
         check_adapter(path, check_base(base_path), base_sha256=BASE_SHA256)
     assert message in str(caught.value)
+
+
+def test_embeddings_that_are_the_output_too_cannot_be_adapted(tmp_path: Path) -> None:
+    """llama.cpp aborts the process at the first decode with such an adapter."""
+    tied = {name: values for name, values in BASE_TENSORS.items() if name != "output.weight"}
+    base = check_base(write(tmp_path / "base.gguf", BASE_METADATA, tied))
+    path = write(tmp_path / "lora.gguf", adapter_metadata(), GOOD_LORA)
+    with pytest.raises(AdapterError, match="uses its embeddings as output too"):
+        check_adapter(path, base)
+
+
+def test_an_adapter_is_read_without_its_base(tmp_path: Path) -> None:
+    path = write(tmp_path / "lora.gguf", adapter_metadata(), GOOD_LORA)
+    assert read_adapter(path).tensors[f"{QUERY}.lora_a"].shape == (WIDTH, 8)
+    uneven = {
+        f"{QUERY}.lora_a": np.ones((4, WIDTH), np.float32),
+        f"{QUERY}.lora_b": np.ones((WIDTH, 8), np.float32),
+    }
+    path = write(tmp_path / "uneven.gguf", adapter_metadata(), uneven)
+    with pytest.raises(AdapterError, match="do not belong together"):
+        read_adapter(path)
 
 
 def test_the_base_hash_can_be_ignored(base_path: Path, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ TENSOR_TYPES: Mapping[int, TensorType] = MappingProxyType(
 MetadataScalar = bool | int | float | str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class MetadataArray(Sequence[MetadataScalar]):
     """An array of metadata, decoded when an item is first asked for.
 
