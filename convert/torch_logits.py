@@ -21,8 +21,10 @@ INSTALL = "pip install 'lorid-edge[train]'"
 
 def torch_logits(
     base: Path, prompts: Sequence[Sequence[int]], adapter: Path | None
-) -> Iterator[FloatArray]:
-    """For each prompt its logits, (tokens, vocabulary), float32, under the PEFT adapter or none.
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """For each prompt its logits, (tokens, vocabulary), under the PEFT adapter and without it.
+
+    All in float32; if there is no adapter, both are the same.
 
     Raises ConversionError if torch, transformers or peft is missing or cannot read the base,
     AdapterError if PEFT cannot load the adapter.
@@ -30,8 +32,13 @@ def torch_logits(
     torch, model = _load(base, adapter)
     with torch.inference_mode():
         for prompt in prompts:
-            logits = model(input_ids=torch.tensor([list(prompt)])).logits[0]
-            yield logits.float().numpy()
+            tokens = torch.tensor([list(prompt)])
+            logits = model(input_ids=tokens).logits[0].float().numpy()
+            if adapter is None:
+                yield logits, logits
+                continue
+            with model.disable_adapter():
+                yield logits, model(input_ids=tokens).logits[0].float().numpy()
 
 
 def _load(base: Path, adapter: Path | None) -> tuple[Any, Any]:

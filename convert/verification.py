@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +101,7 @@ def verify(job: Verification, on_progress: Progress | None = None) -> Comparison
     _check_files(job)
     texts = list(job.prompts) or list(PROMPTS)
     prompts = limited(tokenize(job.base, texts), job.positions)
-    steps = 3 * len(prompts)
+    steps = 2 * len(prompts)
     done = 0
 
     def step(what: str) -> None:
@@ -120,15 +119,11 @@ def verify(job: Verification, on_progress: Progress | None = None) -> Comparison
         for logits in native_logits(base, prompts, job.adapter):
             native.append(logits)
             step("llama.cpp")
-    reference = []
-    for logits in torch_logits(job.base, prompts, job.folder):
+    reference, bare = [], []
+    for logits, bare_logits in torch_logits(job.base, prompts, job.folder):
         reference.append(logits)
+        bare.append(bare_logits.argmax(axis=1))
         step("torch")
-    bare: list[npt.NDArray[np.intp]] = []
-    if job.folder is not None:
-        for logits in torch_logits(job.base, prompts, None):
-            bare.append(logits.argmax(axis=1))
-            step("torch without adapter")
     return compare(reference, native, bare, job.tolerance)
 
 
@@ -138,17 +133,19 @@ def compare(
     bare_tokens: Sequence[npt.NDArray[np.intp]],
     tolerance: Tolerance,
 ) -> Comparison:
-    """Compare logits, a (tokens, vocabulary) array for each prompt."""
+    """Compare logits, a (tokens, vocabulary) array for each prompt.
+
+    `bare_tokens` are the likeliest tokens of the bare base, (tokens,) for each prompt.
+    """
     divergences, differences, equal, changed = [], [], [], []
     largest = 0.0
-    for expected, got, bare in zip_longest(reference, other, bare_tokens):
+    for expected, got, bare in zip(reference, other, bare_tokens, strict=True):
         difference = np.abs(expected - got)
         largest = max(largest, float(difference.max()))
         differences.append(difference.mean(axis=1))
         divergences.append(_divergence(expected, got))
         equal.append(expected.argmax(axis=1) == got.argmax(axis=1))
-        if bare is not None:
-            changed.append(expected.argmax(axis=1) != bare)
+        changed.append(expected.argmax(axis=1) != bare)
     divergence = np.concatenate(divergences)
     agreement = float(np.concatenate(equal).mean())
     mean_divergence = float(divergence.mean())
@@ -159,7 +156,7 @@ def compare(
         largest_divergence=float(divergence.max()),
         largest_logit_difference=largest,
         mean_logit_difference=float(np.concatenate(differences).mean()),
-        changed_by_adapter=float(np.concatenate(changed).mean()) if changed else 0.0,
+        changed_by_adapter=float(np.concatenate(changed).mean()),
         is_within_tolerance=agreement >= tolerance.next_token_agreement
         and mean_divergence <= tolerance.mean_divergence,
     )

@@ -7,6 +7,7 @@ https://github.com/ggml-org/llama.cpp/blob/0650ea8/src/llama-adapter.cpp.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
@@ -159,6 +160,9 @@ def _metadata_problems(adapter: GgufFile) -> Iterator[str]:
     role = adapter.text(ROLE_KEY)
     if role and role not in {known.value for known in Role}:
         yield f"{ROLE_KEY} is {role!r}, expected one of {', '.join(known.value for known in Role)}"
+    sha256 = adapter.text(BASE_SHA256_KEY)
+    if sha256 and not re.fullmatch("[0-9a-f]{64}", sha256):
+        yield f"{BASE_SHA256_KEY} is {sha256[:80]!r}, expected 64 lower-case hex digits"
 
 
 def _base_problems(adapter: GgufFile, base: GgufFile, expected_sha256: str | None) -> Iterator[str]:

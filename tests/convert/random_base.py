@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from lorid_edge.formats.gguf import read_gguf
+from lorid_edge.formats.gguf import MetadataArray, read_gguf
 from lorid_edge.formats.gguf_writer import (
     Metadata,
     PlannedTensor,
@@ -17,15 +18,18 @@ from lorid_edge.formats.gguf_writer import (
     write_gguf,
 )
 
-WIDTH, HIDDEN, HEADS, KV_HEADS, HEAD_SIZE, LAYERS = 64, 96, 4, 2, 16, 2
+WIDTH, HIDDEN, HEADS, KV_HEADS, LAYERS = 64, 96, 4, 2, 2
+# transformers scales gemma3's attention for heads of 256 whatever the file says.
+HEAD_SIZES = {"llama": 16, "qwen2": 16, "gemma3": 256}
+TOKENS = 4096
 _OWN = {"qwen2": {"attn_q.bias": 64, "attn_k.bias": 32, "attn_v.bias": 32}}
 _NORMS = {
     "llama": {"attn_norm": WIDTH, "ffn_norm": WIDTH},
     "qwen2": {"attn_norm": WIDTH, "ffn_norm": WIDTH},
     "gemma3": {
         "attn_norm": WIDTH,
-        "attn_q_norm": HEAD_SIZE,
-        "attn_k_norm": HEAD_SIZE,
+        "attn_q_norm": 256,
+        "attn_k_norm": 256,
         "post_attention_norm": WIDTH,
         "ffn_norm": WIDTH,
         "post_ffw_norm": WIDTH,
@@ -36,21 +40,48 @@ _NORMS = {
 def write_random_base(
     architecture: str, tokenizer_from: Path, path: Path, *, has_output: bool = True
 ) -> Path:
-    """Write a base of two layers in float32, with the vocabulary of another base."""
+    """Write a base of two layers in float32, with a part of the vocabulary of another base."""
     chance = np.random.default_rng(7)
-    source = metadata_of(read_gguf(tokenizer_from))
-    tokenizer = {key: entry for key, entry in source.items() if key.startswith("tokenizer.")}
-    tokens = len(source["tokenizer.ggml.tokens"].value)  # type: ignore[arg-type]
-    tensors = [
-        _tensor(name, values) for name, values in _weights(architecture, tokens, has_output, chance)
-    ]
+    tensors = [_tensor(name, values) for name, values in _weights(architecture, has_output, chance)]
     with path.open("wb") as file:
-        write_gguf(file, {**_metadata(architecture, tokens), **tokenizer}, tensors)
+        write_gguf(
+            file, {**_metadata(architecture), **small_tokenizer(tokenizer_from, TOKENS)}, tensors
+        )
     return path
 
 
+def small_tokenizer(base: Path, count: int) -> Metadata:
+    """The first tokens of the vocabulary, and the merges that make them."""
+    metadata = metadata_of(read_gguf(base))
+    kept = {key: entry for key, entry in metadata.items() if key.startswith("tokenizer.")}
+    tokens = _items(kept["tokenizer.ggml.tokens"])[:count]
+    known = set(tokens)
+    merges = [
+        merge for merge in _items(kept["tokenizer.ggml.merges"]) if merge.replace(" ", "") in known
+    ]
+    kinds = kept["tokenizer.ggml.token_type"].value
+    assert isinstance(kinds, MetadataArray)
+    first_kinds = MetadataArray(kinds.item_type, count, kinds.raw[: 4 * count])
+    return {
+        **kept,
+        "tokenizer.ggml.tokens": _strings(tokens),
+        "tokenizer.ggml.merges": _strings(merges),
+        "tokenizer.ggml.token_type": TypedValue("array[int32]", first_kinds),
+    }
+
+
+def _items(entry: TypedValue) -> list[str]:
+    assert isinstance(entry.value, MetadataArray)
+    return [str(item) for item in entry.value]
+
+
+def _strings(items: list[str]) -> TypedValue:
+    raw = b"".join(struct.pack("<Q", len(item.encode())) + item.encode() for item in items)
+    return TypedValue("array[string]", MetadataArray("string", len(items), raw))
+
+
 def _weights(
-    architecture: str, tokens: int, has_output: bool, chance: np.random.Generator
+    architecture: str, has_output: bool, chance: np.random.Generator
 ) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
     def matrix(outputs: int, inputs: int) -> npt.NDArray[np.float32]:
         values = chance.standard_normal((outputs, inputs)) * 2 / np.sqrt(inputs)
@@ -59,11 +90,13 @@ def _weights(
     def norm(size: int) -> npt.NDArray[np.float32]:
         return (1 + 0.1 * chance.standard_normal(size)).astype(np.float32)
 
-    yield "token_embd.weight", matrix(tokens, WIDTH)
+    # gemma3 multiplies embeddings by 8 and norms what layers add: small ones leave them a say.
+    size = 0.05 if architecture == "gemma3" else 1.0
+    yield "token_embd.weight", np.float32(size) * matrix(TOKENS, WIDTH)
     yield "output_norm.weight", norm(WIDTH)
     if has_output:
-        yield "output.weight", matrix(tokens, WIDTH)
-    queries, keys = HEADS * HEAD_SIZE, KV_HEADS * HEAD_SIZE
+        yield "output.weight", matrix(TOKENS, WIDTH)
+    queries, keys = (heads * HEAD_SIZES[architecture] for heads in (HEADS, KV_HEADS))
     for layer in range(LAYERS):
         shapes = {
             "attn_q": (queries, WIDTH),
@@ -86,7 +119,7 @@ def _tensor(name: str, values: npt.NDArray[np.float32]) -> PlannedTensor:
     return PlannedTensor(name, values.shape[::-1], "F32", lambda: [values.tobytes()])
 
 
-def _metadata(architecture: str, tokens: int) -> Metadata:
+def _metadata(architecture: str) -> Metadata:
     numbers = {
         "context_length": 512,
         "embedding_length": WIDTH,
@@ -94,10 +127,10 @@ def _metadata(architecture: str, tokens: int) -> Metadata:
         "feed_forward_length": HIDDEN,
         "attention.head_count": HEADS,
         "attention.head_count_kv": KV_HEADS,
-        "attention.key_length": HEAD_SIZE,
-        "attention.value_length": HEAD_SIZE,
+        "attention.key_length": HEAD_SIZES[architecture],
+        "attention.value_length": HEAD_SIZES[architecture],
         "attention.sliding_window": 512,
-        "vocab_size": tokens,
+        "vocab_size": TOKENS,
     }
     metadata: Metadata = {
         "general.architecture": TypedValue("string", architecture),

@@ -13,6 +13,7 @@ import gguf
 import numpy as np
 import pytest
 from random_adapter import RandomAdapter, write_random_adapter
+from random_base import TOKENS
 
 from lorid_edge.convert.gguf_adapter import read_gguf_adapter
 from lorid_edge.convert.lora import LoraConversion, convert_lora
@@ -280,7 +281,7 @@ WRONG_TENSORS: dict[str, tuple[dict[str, np.ndarray | None], tuple[str, ...]]] =
     "untargeted": (
         {
             "base_model.model.lm_head.lora_A.weight": matrix(16, 64),
-            "base_model.model.lm_head.lora_B.weight": matrix(49152, 16),
+            "base_model.model.lm_head.lora_B.weight": matrix(TOKENS, 16),
         },
         ("lm_head: in the file, but no target of the configuration",),
     ),
