@@ -27,7 +27,7 @@ from lorid_edge.convert.verification_prompts import PROMPTS
 from lorid_edge.formats.gguf import check_base
 from lorid_edge.packs.store import PackStore
 
-STRENGTHS = {"tiny": 0.8, "small": 0.1}
+STRENGTHS = {"tiny": 0.8, "small": 0.17}
 """Large enough to change most next tokens of that base."""
 
 GENTLE = 0.03

@@ -32,6 +32,8 @@ class RandomAdapter:
     Attributes:
         rank: of every pair, but for `rank_pattern`.
         true_rank: of the product B . A; None for `rank`.
+        decay: the i-th of the directions of a product is (1 + i) ** -decay as strong as the first;
+            0 for all alike.
         strength: root mean square of what a module adds to its output, for inputs of size 1.
         settings: further fields of adapter_config.json, such as use_rslora or alpha_pattern.
     """
@@ -39,6 +41,7 @@ class RandomAdapter:
     rank: int = 16
     alpha: float = 32
     true_rank: int | None = None
+    decay: float = 0.0
     strength: float = 0.5
     modules: tuple[str, ...] = tuple(LINEAR)
     seed: int = 0
@@ -74,7 +77,9 @@ def _draw(
     scale = alpha / (sqrt(rank) if drawn.settings.get("use_rslora") else rank)
     true_rank = drawn.true_rank or rank
     a = chance.standard_normal((true_rank, inputs)) / sqrt(inputs)
-    b = chance.standard_normal((outputs, true_rank)) * drawn.strength / sqrt(true_rank) / scale
+    weights = (1.0 + np.arange(true_rank)) ** -drawn.decay
+    weights *= drawn.strength / scale / np.linalg.norm(weights)
+    b = chance.standard_normal((outputs, true_rank)) * weights
     if true_rank < rank:  # the same product, spread over more rows than it needs
         mixing = np.linalg.qr(chance.standard_normal((rank, true_rank)))[0]
         a, b = mixing @ a, b @ mixing.T

@@ -23,8 +23,8 @@ from lorid_edge.errors import ConversionError
 from lorid_edge.formats.gguf import TENSOR_TYPES
 from lorid_edge.formats.gguf_writer import tensor_bytes
 
-CHUNK_ELEMENTS = 2**22
-"""Values unpacked at once by one thread: 16 MiB as float32."""
+CHUNK_ELEMENTS = 2**20
+"""Values unpacked at once by one thread: 4 MiB as float32."""
 
 F16_LARGEST = 65504.0
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from random_adapter import RandomAdapter, write_random_adapter
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -42,12 +43,29 @@ def test_the_pages_have_examples() -> None:
     assert len(COMMANDS) >= 12
 
 
+@pytest.fixture(scope="session")
+def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the adapter that the examples convert, and what becomes of it."""
+    from lorid_edge.convert.lora import LoraConversion, convert_lora
+    from lorid_edge.formats.gguf import check_base
+
+    folder = tmp_path_factory.mktemp("adapters")
+    peft = write_random_adapter(RandomAdapter(), check_base(tiny_base), folder / "peft-adapter")
+    convert_lora(LoraConversion(peft, tiny_base, folder / "adapter.gguf"))
+    return folder
+
+
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
 def test_examples_run(
-    page: str, line: str, tiny_home: Path, brief_pack: Path, tmp_path: Path
+    page: str, line: str, tiny_home: Path, brief_pack: Path, adapters: Path, tmp_path: Path
 ) -> None:
     """As they stand, but for the pack: the brief one stands in for those that are not here."""
     (tmp_path / "problems.jsonl").write_text(PROBLEMS)
+    (tmp_path / "peft-adapter").symlink_to(adapters / "peft-adapter")
+    if "-o adapter.gguf" not in line:
+        (tmp_path / "adapter.gguf").symlink_to(adapters / "adapter.gguf")
+    if "convert verify" in line:
+        pytest.importorskip("torch")
     line, standard_input = _without_pipe(line)
     arguments = shlex.split(line)[1:]
     if arguments[:1] == ["solve"]:
