@@ -56,6 +56,13 @@ def solve(
     low_memory: Annotated[
         bool, typer.Option("--low-memory", help="Less memory, slower: one context for all roles.")
     ] = False,
+    ignore_base_hash: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-base-hash",
+            help="Use adapters made for another base; what they write may be nonsense.",
+        ),
+    ] = False,
     no_calculator: Annotated[
         bool, typer.Option("--no-calculator", help="Let the model compute all results itself.")
     ] = False,
@@ -98,6 +105,7 @@ def solve(
         sequence_tokens=context_tokens,
         threads=threads,
         low_memory=low_memory,
+        ignore_base_hash=ignore_base_hash,
     )
     opening = Opening(pack, load_settings, may_fetch=yes, may_substitute=file is None)
     if file is not None:

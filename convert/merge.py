@@ -10,7 +10,7 @@ from lorid_edge.convert.gguf_adapter import read_gguf_adapter
 from lorid_edge.convert.output import Progress, new_file, require_new, scratch_file
 from lorid_edge.convert.quantize import number_of, run_quantizer
 from lorid_edge.convert.recode import Recoding, write_recoded
-from lorid_edge.errors import AdapterError, UsageError
+from lorid_edge.errors import UsageError
 from lorid_edge.formats.adapters import check_adapter
 from lorid_edge.formats.gguf import check_base
 from lorid_edge.packs.checksums import sha256_of
@@ -54,19 +54,8 @@ def merge(job: Merge, on_progress: Progress | None = None) -> None:
         raise UsageError(f"The scale is {job.scale}; it has to be a finite number.")
     require_new(job.output, inputs=(job.base, job.adapter), force=job.force)
     base = check_base(job.base)
-    try:
-        check_adapter(
-            job.adapter,
-            base,
-            base_sha256=None if job.ignore_base_hash else sha256_of(job.base),
-        )
-    except AdapterError as error:
-        if "SHA-256" not in str(error):
-            raise
-        raise AdapterError(
-            f"{error}\nGive its own base, or --ignore-base-hash: the merged model may then be "
-            "worse than the base."
-        ) from error
+    base_sha256 = None if job.ignore_base_hash else sha256_of(job.base)
+    check_adapter(job.adapter, base, base_sha256=base_sha256)
     adapter = read_gguf_adapter(job.adapter)
     if name in _DIRECT:
         recoding = Recoding(base, _DIRECT[name], adapter, job.scale)

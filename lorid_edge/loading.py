@@ -40,6 +40,8 @@ class LoadSettings:
         threads: None to choose by the machine.
         low_memory: one context that switches adapters, instead of one for each adapter.
         ignore_memory: load even if too little memory seems to be free.
+        ignore_base_hash: load adapters that were made for another base of the same shapes; what
+            they write may be nonsense.
     """
 
     width: int = 4
@@ -48,6 +50,7 @@ class LoadSettings:
     threads: int | None = None
     low_memory: bool = False
     ignore_memory: bool = False
+    ignore_base_hash: bool = False
 
     def __post_init__(self) -> None:
         for name, largest in (("width", 32), ("in_flight", 32), ("threads", 512)):

@@ -94,7 +94,7 @@ class Solver:
         """
         settings = settings or LoadSettings()
         store = store or PackStore()
-        verified = store.open(store.find(pack))
+        verified = store.open(store.find(pack), ignore_base_hash=settings.ignore_base_hash)
         return cls(load_pack(verified, settings, store), settings.width, settings.in_flight)
 
     @property

@@ -170,7 +170,10 @@ def _base_problems(adapter: GgufFile, base: GgufFile, expected_sha256: str | Non
         yield f"architecture {adapter.architecture!r}, the base has {base.architecture!r}"
     claimed = adapter.text(BASE_SHA256_KEY)
     if claimed and expected_sha256 and claimed != expected_sha256:
-        yield f"made for the base with SHA-256 {claimed}, this base has {expected_sha256}"
+        yield (
+            f"made for the base with SHA-256 {claimed}, this base has {expected_sha256}; use its "
+            "own base, or --ignore-base-hash at the risk of nonsense"
+        )
 
 
 def _unpaired_problems(

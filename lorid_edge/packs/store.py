@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,8 @@ from lorid_edge.packs.download import ProgressCallback, base_lock, pull_base
 from lorid_edge.packs.manifest import MANIFEST_NAME, PackManifest, load_manifest
 from lorid_edge.packs.places import Places
 from lorid_edge.roles import Role
+
+_LOGGER = logging.getLogger("lorid_edge.packs.store")
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,13 @@ class PackStore:
         """Fetch the pack's base if need be and return its path. Raises DownloadError."""
         return pull_base(pack.manifest.base, pack.folder, pack.places, progress)
 
-    def open(self, pack: Pack) -> VerifiedPack:
+    def open(self, pack: Pack, *, ignore_base_hash: bool = False) -> VerifiedPack:
         """Check everything that is going to be loaded; a stamped base is not hashed again.
 
+        With `ignore_base_hash`, adapters made for another base of the same shapes are accepted.
         Raises PackError, ModelFileError or AdapterError; a PackError if several things are wrong.
         """
-        verified, problems = _examine(pack, rehash=False)
+        verified, problems = _examine(pack, rehash=False, ignore_base_hash=ignore_base_hash)
         if verified is not None:
             return verified
         if len(problems) == 1:
@@ -190,7 +194,9 @@ def _pack_names(parent: Path) -> list[str]:
     return sorted(path.parent.name for path in parent.glob(f"*/{MANIFEST_NAME}"))
 
 
-def _examine(pack: Pack, rehash: bool) -> tuple[VerifiedPack | None, list[LoridError]]:
+def _examine(
+    pack: Pack, *, rehash: bool, ignore_base_hash: bool = False
+) -> tuple[VerifiedPack | None, list[LoridError]]:
     """Check the base, then the adapters against it; either the result or all problems."""
     problems: list[LoridError] = []
     base: GgufFile | None = None
@@ -201,7 +207,7 @@ def _examine(pack: Pack, rehash: bool) -> tuple[VerifiedPack | None, list[LoridE
     adapters: dict[Role, AdapterInfo] = {}
     for role in Role:
         try:
-            adapter = _checked_adapter(pack, role, base)
+            adapter = _checked_adapter(pack, role, base, ignore_base_hash)
             if adapter is not None:
                 adapters[role] = adapter
         except LoridError as problem:
@@ -242,7 +248,9 @@ def _checked_base(pack: Pack, rehash: bool) -> GgufFile:
     return base
 
 
-def _checked_adapter(pack: Pack, role: Role, base: GgufFile | None) -> AdapterInfo | None:
+def _checked_adapter(
+    pack: Pack, role: Role, base: GgufFile | None, ignore_base_hash: bool
+) -> AdapterInfo | None:
     """The role's adapter, if it has one; without a base only its hash can be checked."""
     expected, path = pack.manifest.roles[role].adapter, pack.adapter_path(role)
     if expected is None or path is None:
@@ -261,7 +269,10 @@ def _checked_adapter(pack: Pack, role: Role, base: GgufFile | None) -> AdapterIn
         )
     if base is None:
         return None
-    info = check_adapter(path, base, base_sha256=pack.manifest.base.sha256)
+    base_sha256 = pack.manifest.base.sha256
+    info = check_adapter(path, base, base_sha256=base_sha256, ignore_base_hash=ignore_base_hash)
+    if info.base_sha256 not in (None, base_sha256):
+        _LOGGER.warning("%s was made for another base; what it writes may be nonsense", path)
     if info.role not in (None, role):
         raise AdapterError(
             f"{path}: made for {info.role.value}, the manifest uses it as {role.value}"
