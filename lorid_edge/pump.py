@@ -63,9 +63,9 @@ class Pump(AsyncIterator[list[Item]], Generic[Item]):
             error = caught
         self._announce(None, error, is_over=True)
 
-    def _put(self, item: Item) -> None:
-        """Keep an item until it is read; called with the lock held."""
-        self._items.append(item)
+    def _keep(self, items: list[Item], item: Item) -> None:
+        """Add `item` to those that are not read yet; called by the thread that reads the stream."""
+        items.append(item)
 
     def _announce(
         self, item: Item | None, error: BaseException | None = None, is_over: bool = False
@@ -75,8 +75,8 @@ class Pump(AsyncIterator[list[Item]], Generic[Item]):
             if is_over:
                 self._error, self._is_over = error, True
             elif item is not None:
-                self._put(item)
-            if self._is_announced:
+                self._keep(self._items, item)
+            if self._is_announced or not (self._items or is_over):
                 return
             self._is_announced = True
         try:

@@ -20,7 +20,7 @@ class _NamedEvent:
     name: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON's types: a role is its value, a solution what `solve --json` prints."""
+        """The fields as JSON's types; a solution is what `solve --json` prints."""
         return {
             field.name: _plain(getattr(self, field.name))
             for field in fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass

@@ -1,0 +1,151 @@
+"""The server's own routes: /v1/solve and /v1/packs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from lorid_edge.loop.solution import Solution
+from lorid_edge.packs.catalogue import describe_packs
+from lorid_edge.packs.store import PackStore
+from lorid_edge.serve.event_stream import (
+    EVENT_STREAM_TYPE,
+    EventEncoder,
+    EventStream,
+    until_disconnected,
+)
+from lorid_edge.serve.refusals import Refusal
+from lorid_edge.serve.settings import Limits
+from lorid_edge.serve.work import Job, Work
+from lorid_edge.solver import DEFAULT_POLICY, SolveSettings
+
+PolicyName = Literal["ir", "dr", "paper", "vote", "adaptive"]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class SolveChoices(BaseModel):
+    """How a problem is to be solved; see `SolveSettings`."""
+
+    policy: PolicyName | None = None
+    seed: Seed | None = None
+    max_rounds: Annotated[int, Field(ge=1)] | None = None
+    max_seconds: Seconds | None = None
+    calculator: bool | None = None
+
+    def settings(self, limits: Limits) -> SolveSettings:
+        """What is chosen, within what is allowed.
+
+        Raises:
+            Refusal: more rounds than allowed.
+        """
+        if self.max_rounds is not None and self.max_rounds > limits.rounds:
+            raise Refusal(
+                422,
+                "invalid_request",
+                f"max_rounds is {self.max_rounds}; at most {limits.rounds} are allowed.",
+            )
+        return SolveSettings(
+            policy=self.policy or DEFAULT_POLICY,
+            max_rounds=self.max_rounds,
+            seed=self.seed or 0,
+            max_seconds=min(self.max_seconds or limits.solve_seconds, limits.solve_seconds),
+            calculator=self.calculator is not False,
+        )
+
+
+class SolveRequest(SolveChoices):
+    """One problem."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: Annotated[str, Field(min_length=1)]
+    stream: bool | None = None
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong: a word for programs and a sentence for people."""
+
+    type: str
+    message: str
+
+
+class ErrorBody(BaseModel):
+    """Every error has this form."""
+
+    error: ErrorDetail
+
+
+class PackEntry(BaseModel):
+    """A pack that is known here."""
+
+    name: str
+    description: str
+    present: bool
+    loaded: bool
+
+
+class PackList(BaseModel):
+    """The packs that are known here."""
+
+    packs: list[PackEntry]
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody}
+    for status in (400, 401, 403, 404, 408, 413, 421, 422, 429, 500, 503)
+}
+
+
+def solve_routes(work: Work, store: PackStore) -> APIRouter:
+    """The routes, on the work of one solver."""
+    router = APIRouter(responses=ERRORS)
+
+    @router.post("/v1/solve", response_model=None, responses={200: {"model": Solution}})
+    async def solve(body: SolveRequest, request: Request) -> Any:
+        """Solve a problem: the solution as JSON, or its events as they happen."""
+        settings = body.settings(work.limits)
+        is_stream = body.stream or (body.stream is None and _wants_events(request))
+
+        def begin() -> Job:
+            return work.begin(body.question, settings, with_events=is_stream)
+
+        if is_stream:
+            return EventStream(begin, EventEncoder(), work.limits.send_seconds)
+        solution = await finish(begin(), request)
+        return JSONResponse(solution.to_dict())
+
+    @router.get("/v1/packs")
+    def packs() -> PackList:
+        """The packs known, which are here, and which one is loaded."""
+        loaded = work.solver.loaded.workplace.manifest.name
+        return PackList.model_validate({"packs": describe_packs(store, loaded)})
+
+    return router
+
+
+async def finish(job: Job, request: Request) -> Solution:
+    """The job's solution; a client that goes away ends the job.
+
+    Raises:
+        Refusal: the client went away.
+    """
+    with job:
+        solving = asyncio.ensure_future(job.solution())
+        watching = asyncio.ensure_future(until_disconnected(request.receive))
+        try:
+            await asyncio.wait({solving, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if solving.done():
+                return solving.result()
+        finally:
+            solving.cancel()
+            watching.cancel()
+    raise Refusal(400, "disconnected", "The client went away.")
+
+
+def _wants_events(request: Request) -> bool:
+    return EVENT_STREAM_TYPE in request.headers.get("accept", "")
