@@ -7,13 +7,17 @@ import os
 import secrets
 import signal
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lorid_edge.errors import LoridError, UsageError
 
 from . import streams
+from .opening import Opening, open_solver
+
+if TYPE_CHECKING:
+    from lorid_edge.serve.settings import Access, Limits
 
 TOKEN_VARIABLE = "LORID_EDGE_TOKEN"
 DEFAULT_PORT = 8127
@@ -79,25 +83,11 @@ def serve(
     LORID_EDGE_TOKEN sets the token; else a new one is made at each start.
     """
     from lorid_edge.loading import LoadSettings
-
-    from .opening import Opening, open_solver
+    from lorid_edge.serve.settings import Access, Limits
 
     load_settings = LoadSettings(
         width=width, sequence_tokens=context_tokens, threads=threads, low_memory=low_memory
     )
-    opening = Opening(pack, load_settings, may_fetch=yes)
-    try:
-        from lorid_edge.serve.app import make_service
-        from lorid_edge.serve.server import open_socket
-        from lorid_edge.serve.server import serve as serve_http
-    except ImportError as error:
-        raise LoridError(
-            f"The server needs {error.name}, which is not installed. "
-            "Run: pip install 'lorid-edge[serve]'"
-        ) from error
-    from lorid_edge.packs.store import PackStore
-    from lorid_edge.serve.settings import Access, Limits
-
     limits = Limits(
         body_bytes=max_body_bytes,
         question_characters=max_question_characters,
@@ -106,6 +96,10 @@ def serve(
         queue_length=queue_length,
         connections=max_connections,
     )
+    opening = Opening(pack, load_settings, may_fetch=yes, may_substitute=not stdio)
+    if stdio:
+        _serve_parent(opening, limits)
+        return
     is_loopback = _is_loopback(host)
     access = Access(
         _token(no_token, is_loopback),
@@ -113,16 +107,46 @@ def serve(
         frozenset(allow_origin or []),
         any_address=not is_loopback,
     )
-    listener = open_socket(host, port)
-    with listener, open_solver(opening) as solver:
-        service = make_service(solver, PackStore(), access, limits)
-        _announce(host, listener.getsockname()[1], access.token, as_json)
-        stopped_by = serve_http(service, listener, limits)
-    if stopped_by == signal.SIGINT:
+    if _serve_http(opening, limits, access, (host, port), as_json) == signal.SIGINT:
         raise typer.Exit(INTERRUPTED)
 
 
 serve.__doc__ = f"{serve.__doc__}\n{EXAMPLES}"
+
+
+def _serve_parent(opening: Opening, limits: Limits) -> None:
+    """Answer the parent's lines. Whatever else is printed goes to stderr, not among the answers."""
+    from lorid_edge.packs.store import PackStore
+    from lorid_edge.serve.parent import end_with_parent
+    from lorid_edge.serve.stdio import LineServer
+
+    end_with_parent()
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with answers, open_solver(opening) as solver:
+        LineServer(solver, PackStore(), limits, sys.stdin.buffer, answers).run()
+
+
+def _serve_http(
+    opening: Opening, limits: Limits, access: Access, address: tuple[str, int], as_json: bool
+) -> int:
+    """Serve until a signal comes; returns its number."""
+    try:
+        from lorid_edge.serve.app import make_service
+        from lorid_edge.serve.server import open_socket
+        from lorid_edge.serve.server import serve as serve_until_signal
+    except ImportError as error:
+        raise LoridError(
+            f"The server needs {error.name}, which is not installed. "
+            "Run: pip install 'lorid-edge[serve]'"
+        ) from error
+    from lorid_edge.packs.store import PackStore
+
+    listener = open_socket(*address)
+    with listener, open_solver(opening) as solver:
+        service = make_service(solver, PackStore(), access, limits)
+        _announce(address[0], listener.getsockname()[1], access.token, as_json)
+        return serve_until_signal(service, listener, limits)
 
 
 def _token(no_token: bool, is_loopback: bool) -> str | None:

@@ -19,6 +19,7 @@ from lorid_edge.packs.store import PackStore
 from lorid_edge.serve import metrics as prometheus
 from lorid_edge.serve.gate import Gate
 from lorid_edge.serve.metrics import CountedRequests, Metrics
+from lorid_edge.serve.openai_routes import openai_routes
 from lorid_edge.serve.refusals import Refusal, error_body, refusal_of
 from lorid_edge.serve.settings import Access, Limits
 from lorid_edge.serve.solve_routes import solve_routes
@@ -63,6 +64,7 @@ def make_service(solver: Solver, store: PackStore, access: Access, limits: Limit
         return Response(text, media_type=prometheus.CONTENT_TYPE)
 
     app.include_router(solve_routes(work, store))
+    app.include_router(openai_routes(work))
     if PAGE_FOLDER.is_dir():
         app.mount("/", StaticFiles(directory=PAGE_FOLDER, html=True))
     return Service(CountedRequests(Gate(app, access, limits), metrics), work)

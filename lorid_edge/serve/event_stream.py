@@ -30,6 +30,9 @@ _HEADERS = [
 class Encoder(Protocol):
     """How events are written."""
 
+    def start(self) -> bytes:
+        """What to send at once, before the work has begun."""
+
     def encode(self, events: list[Event]) -> bytes:
         """What to send for `events`; b"" for nothing."""
 
@@ -42,6 +45,9 @@ class Encoder(Protocol):
 
 class EventEncoder:
     """Each event under its own name."""
+
+    def start(self) -> bytes:
+        return b": the work begins when its turn comes\n\n"
 
     def encode(self, events: list[Event]) -> bytes:
         return b"".join(_frame(event.name, event.to_json()) for event in events)
@@ -88,7 +94,7 @@ class EventStream(Response):
 
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-            await body(b": the work begins when its turn comes\n\n")
+            await body(self._encoder.start())
             try:
                 async for events in _with_pauses(job.batches()):
                     content = self._encoder.encode(events) if events else b": waiting\n\n"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 
 from lorid_edge.loop.solution import Solution
 from lorid_edge.packs.catalogue import describe_packs
@@ -19,81 +18,8 @@ from lorid_edge.serve.event_stream import (
     until_disconnected,
 )
 from lorid_edge.serve.refusals import Refusal
-from lorid_edge.serve.settings import Limits
+from lorid_edge.serve.requests import ErrorBody, PackList, SolveRequest
 from lorid_edge.serve.work import Job, Work
-from lorid_edge.solver import DEFAULT_POLICY, SolveSettings
-
-PolicyName = Literal["ir", "dr", "paper", "vote", "adaptive"]
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class SolveChoices(BaseModel):
-    """How a problem is to be solved; see `SolveSettings`."""
-
-    policy: PolicyName | None = None
-    seed: Seed | None = None
-    max_rounds: Annotated[int, Field(ge=1)] | None = None
-    max_seconds: Seconds | None = None
-    calculator: bool | None = None
-
-    def settings(self, limits: Limits) -> SolveSettings:
-        """What is chosen, within what is allowed.
-
-        Raises:
-            Refusal: more rounds than allowed.
-        """
-        if self.max_rounds is not None and self.max_rounds > limits.rounds:
-            raise Refusal(
-                422,
-                "invalid_request",
-                f"max_rounds is {self.max_rounds}; at most {limits.rounds} are allowed.",
-            )
-        return SolveSettings(
-            policy=self.policy or DEFAULT_POLICY,
-            max_rounds=self.max_rounds,
-            seed=self.seed or 0,
-            max_seconds=min(self.max_seconds or limits.solve_seconds, limits.solve_seconds),
-            calculator=self.calculator is not False,
-        )
-
-
-class SolveRequest(SolveChoices):
-    """One problem."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    question: Annotated[str, Field(min_length=1)]
-    stream: bool | None = None
-
-
-class ErrorDetail(BaseModel):
-    """What is wrong: a word for programs and a sentence for people."""
-
-    type: str
-    message: str
-
-
-class ErrorBody(BaseModel):
-    """Every error has this form."""
-
-    error: ErrorDetail
-
-
-class PackEntry(BaseModel):
-    """A pack that is known here."""
-
-    name: str
-    description: str
-    present: bool
-    loaded: bool
-
-
-class PackList(BaseModel):
-    """The packs that are known here."""
-
-    packs: list[PackEntry]
-
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody}

@@ -14,6 +14,7 @@ from lorid_edge.loop.solution import Solution
 from lorid_edge.pump import Pump
 from lorid_edge.serve.metrics import Metrics
 from lorid_edge.serve.refusals import Refusal
+from lorid_edge.serve.requests import check_question_length
 from lorid_edge.serve.settings import Limits
 from lorid_edge.solver import Solver, SolveSettings
 
@@ -56,13 +57,7 @@ class Work:
                 f"{self.count} problems are being solved or wait already; try again later.",
                 retry_after=str(seconds),
             )
-        if len(question) > self.limits.question_characters:
-            raise Refusal(
-                400,
-                "question_too_long",
-                f"The question has {len(question):,} characters; at most "
-                f"{self.limits.question_characters:,} are allowed.",
-            )
+        check_question_length(question, self.limits)
         self.solver.check(question)
         job = Job(self, question, settings, with_events)
         self._jobs.append(job)
