@@ -71,6 +71,15 @@ def serve(
     max_seconds: Annotated[
         float, typer.Option(help="Longest solve; then it gives its best answer so far.")
     ] = 600.0,
+    receive_seconds: Annotated[
+        float, typer.Option(help="How long a client may take to send its request.")
+    ] = 10.0,
+    send_seconds: Annotated[
+        float, typer.Option(help="How long a client may take to read what is sent.")
+    ] = 30.0,
+    stop_seconds: Annotated[
+        float, typer.Option(help="How long what runs may go on when the server is to stop.")
+    ] = 2.5,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Fetch what is missing unasked.")
     ] = False,
@@ -95,6 +104,9 @@ def serve(
         solve_seconds=max_seconds,
         queue_length=queue_length,
         connections=max_connections,
+        receive_seconds=receive_seconds,
+        send_seconds=send_seconds,
+        stop_seconds=stop_seconds,
     )
     opening = Opening(pack, load_settings, may_fetch=yes, may_substitute=not stdio)
     if stdio:

@@ -24,7 +24,7 @@ from lorid_edge.stream import Stream
 
 QUESTION = "Tom has 3 boxes of 12 pencils and gives away 5. How many pencils are left?"
 BRIEF = SolveSettings("ir")
-LONG = SolveSettings("paper", max_rounds=20)
+LONG = SolveSettings("vote", max_rounds=100)
 
 
 @pytest.fixture(scope="module")

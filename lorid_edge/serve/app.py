@@ -12,12 +12,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 
 from lorid_edge import __version__
 from lorid_edge.errors import LoridError
 from lorid_edge.packs.store import PackStore
 from lorid_edge.serve import metrics as prometheus
-from lorid_edge.serve.gate import Gate
+from lorid_edge.serve.gate import PROTECTED, Gate
 from lorid_edge.serve.metrics import CountedRequests, Metrics
 from lorid_edge.serve.openai_routes import openai_routes
 from lorid_edge.serve.refusals import Refusal, error_body, refusal_of
@@ -66,8 +67,17 @@ def make_service(solver: Solver, store: PackStore, access: Access, limits: Limit
     app.include_router(solve_routes(work, store))
     app.include_router(openai_routes(work))
     if PAGE_FOLDER.is_dir():
-        app.mount("/", StaticFiles(directory=PAGE_FOLDER, html=True))
+        app.router.routes.append(_PageMount("/", StaticFiles(directory=PAGE_FOLDER, html=True)))
     return Service(CountedRequests(Gate(app, access, limits), metrics), work)
+
+
+class _PageMount(Mount):
+    """The page's files; by itself it would also take a GET of what can only be posted to."""
+
+    def matches(self, scope: Any) -> Any:
+        if scope["path"].startswith(PROTECTED):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 def _answer_errors(app: FastAPI) -> None:

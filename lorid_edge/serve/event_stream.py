@@ -60,13 +60,12 @@ class EventEncoder:
 
 
 class EventStream(Response):
-    """Begins a job and sends what happens. A client that goes away, or does not read, ends it."""
+    """Begins a job and sends what happens; a client that goes away ends it."""
 
-    def __init__(self, begin: Callable[[], Job], encoder: Encoder, send_seconds: float) -> None:
+    def __init__(self, begin: Callable[[], Job], encoder: Encoder) -> None:
         super().__init__()
         self._begin = begin
         self._encoder = encoder
-        self._send_seconds = send_seconds
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -89,24 +88,18 @@ class EventStream(Response):
 
     async def _write(self, job: Job, send: Any) -> None:
         async def body(content: bytes, more: bool = True) -> None:
-            message = {"type": "http.response.body", "body": content, "more_body": more}
-            await asyncio.wait_for(send(message), self._send_seconds)
+            await send({"type": "http.response.body", "body": content, "more_body": more})
 
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await body(self._encoder.start())
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-            await body(self._encoder.start())
-            try:
-                async for events in _with_pauses(job.batches()):
-                    content = self._encoder.encode(events) if events else b": waiting\n\n"
-                    if content:
-                        await body(content)
-            except asyncio.TimeoutError:
-                raise
-            except Exception as error:
-                await body(self._encoder.encode_error(refusal_of(error)))
-            await body(self._encoder.end(), more=False)
-        except asyncio.TimeoutError:
-            raise ConnectionAbortedError from None  # it does not read: uvicorn closes
+            async for events in _with_pauses(job.batches()):
+                content = self._encoder.encode(events) if events else b": waiting\n\n"
+                if content:
+                    await body(content)
+        except LoridError as error:
+            await body(self._encoder.encode_error(refusal_of(error)))
+        await body(self._encoder.end(), more=False)
 
 
 async def until_disconnected(receive: Any) -> None:

@@ -136,7 +136,7 @@ def openai_routes(work: Work) -> APIRouter:
         if body.stream:
             with_usage = body.stream_options is not None and body.stream_options.include_usage
             encoder = _ChunkEncoder(reply, bool(with_usage))
-            return EventStream(begin, encoder, work.limits.send_seconds)
+            return EventStream(begin, encoder)
         return JSONResponse(reply.whole(await finish(begin(), request)))
 
     return router

@@ -19,6 +19,10 @@ from lorid_edge.serve.app import Service
 from lorid_edge.serve.settings import Limits
 from lorid_edge.serve.work import Work
 
+SEND_BUFFER_BYTES = 16_384
+"""What is kept for a reader, once by the system and once here, before it counts as slow. Its
+events are then merged where they come from, so that many slow readers take little memory."""
+
 _KEEP_ALIVE_PROBE_SECONDS = 30
 _TICK_SECONDS = 0.05
 _CLOSING_SECONDS = 1
@@ -32,7 +36,10 @@ def open_socket(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=512)
+        listener = socket.create_server((host, port), family=family, backlog=512)
+        # Its connections inherit it; else the system keeps megabytes for each slow reader.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        return listener
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LoridError(
@@ -51,6 +58,7 @@ def serve(service: Service, listener: socket.socket, limits: Limits) -> int:
         loop="asyncio",
         access_log=False,
         log_config=None,
+        log_level="error",
         server_header=False,
         proxy_headers=False,
         limit_concurrency=limits.connections,
@@ -99,27 +107,39 @@ class _Server(uvicorn.Server):
 
 
 def _protocol(limits: Limits) -> type[H11Protocol]:
-    """uvicorn's protocol, which by itself waits forever for a request's headers."""
+    """uvicorn's protocol, which by itself waits forever for headers, and for a client to read."""
 
     class BoundedProtocol(H11Protocol):
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             _probe_half_open(transport)
-            self._deadline = self.loop.call_later(limits.receive_seconds, self._close_if_silent)
+            transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES)
+            self._silence = self.loop.call_later(limits.receive_seconds, self._end_if_silent)
+            self._slowness: asyncio.TimerHandle | None = None
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._deadline.cancel()
+            self._silence.cancel()
+            self.resume_writing()
             super().connection_lost(exc)
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            self._deadline.cancel()
-            wait = self.timeout_keep_alive + limits.receive_seconds
-            self._deadline = self.loop.call_later(wait, self._close_if_silent)
+            self._silence.cancel()
+            wait_seconds = self.timeout_keep_alive + limits.receive_seconds
+            self._silence = self.loop.call_later(wait_seconds, self._end_if_silent)
 
-        def _close_if_silent(self) -> None:
-            """Close if the headers of the next request are still not complete."""
-            if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._slowness = self.loop.call_later(limits.send_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._slowness is not None:
+                self._slowness.cancel()
+
+        def _end_if_silent(self) -> None:
+            """End it if the headers of the next request, or the reading of the last, still lack."""
+            if self.conn.their_state is h11.IDLE or self.transport.is_closing():
                 self.transport.abort()
 
     return BoundedProtocol

@@ -31,7 +31,7 @@ class Limits:
     connections: int = 256
     receive_seconds: float = 10.0
     send_seconds: float = 30.0
-    stop_seconds: float = 3.0
+    stop_seconds: float = 2.5
 
     def __post_init__(self) -> None:
         for field in fields(self):

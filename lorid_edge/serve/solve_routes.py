@@ -41,7 +41,7 @@ def solve_routes(work: Work, store: PackStore) -> APIRouter:
             return work.begin(body.question, settings, with_events=is_stream)
 
         if is_stream:
-            return EventStream(begin, EventEncoder(), work.limits.send_seconds)
+            return EventStream(begin, EventEncoder())
         solution = await finish(begin(), request)
         return JSONResponse(solution.to_dict())
 
