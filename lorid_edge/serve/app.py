@@ -23,7 +23,7 @@ from lorid_edge.serve.metrics import CountedRequests, Metrics
 from lorid_edge.serve.openai_routes import openai_routes
 from lorid_edge.serve.refusals import Refusal, error_body, refusal_of
 from lorid_edge.serve.settings import Access, Limits
-from lorid_edge.serve.solve_routes import solve_routes
+from lorid_edge.serve.solve_routes import ERRORS, PROTECTION, solve_routes
 from lorid_edge.serve.work import Work
 from lorid_edge.solver import Solver
 
@@ -50,6 +50,7 @@ def make_service(solver: Solver, store: PackStore, access: Access, limits: Limit
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        responses=ERRORS,
     )
     _answer_errors(app)
 
@@ -58,11 +59,13 @@ def make_service(solver: Solver, store: PackStore, access: Access, limits: Limit
         """Whether the server can take requests."""
         return {"status": "ok", "version": __version__}
 
-    @app.get("/metrics", response_class=Response)
+    text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+
+    @app.get("/metrics", response_class=Response, responses={200: text}, dependencies=PROTECTION)
     async def measured() -> Response:
         """Counters in the text format of Prometheus."""
-        text = metrics.text(work.count, psutil.Process().memory_info().rss)
-        return Response(text, media_type=prometheus.CONTENT_TYPE)
+        measures = metrics.text(work.count, psutil.Process().memory_info().rss)
+        return Response(measures, media_type=prometheus.CONTENT_TYPE)
 
     app.include_router(solve_routes(work, store))
     app.include_router(openai_routes(work))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from lorid_edge.loop.events import Event, Solved
 from lorid_edge.loop.solution import Solution
@@ -21,7 +21,7 @@ from lorid_edge.serve.event_stream import EventStream
 from lorid_edge.serve.narration import Narration
 from lorid_edge.serve.refusals import Refusal, error_body
 from lorid_edge.serve.requests import SolveChoices
-from lorid_edge.serve.solve_routes import ERRORS, finish
+from lorid_edge.serve.solve_routes import EVENTS, PROTECTION, finish
 from lorid_edge.serve.work import Job, Work
 
 OWN_NAME = "lorid-edge"
@@ -59,7 +59,7 @@ class Message(BaseModel):
 class StreamOptions(BaseModel):
     """What else a stream is to hold."""
 
-    include_usage: bool | None = None
+    include_usage: StrictBool | None = None
 
 
 class ChatRequest(SolveChoices):
@@ -69,7 +69,7 @@ class ChatRequest(SolveChoices):
 
     model: str
     messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
-    stream: bool | None = None
+    stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = None
 
@@ -103,7 +103,7 @@ class ModelList(BaseModel):
 
 def openai_routes(work: Work) -> APIRouter:
     """The routes, on the work of one solver."""
-    router = APIRouter(responses=ERRORS)
+    router = APIRouter(dependencies=PROTECTION)
     pack = work.solver.loaded.workplace.manifest.name
     entry = ModelEntry(id=pack, created=int(time.time()))
 
@@ -123,7 +123,7 @@ def openai_routes(work: Work) -> APIRouter:
         require_model(name)
         return entry
 
-    @router.post("/v1/chat/completions", response_model=None)
+    @router.post("/v1/chat/completions", response_model=None, responses={200: EVENTS})
     async def chat(body: ChatRequest, request: Request) -> Any:
         """Solve the problem in the last user message."""
         require_model(body.model)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from lorid_edge.serve.refusals import Refusal
 from lorid_edge.serve.settings import Limits
 from lorid_edge.solver import DEFAULT_POLICY, SolveSettings
 
 PolicyName = Literal["ir", "dr", "paper", "vote", "adaptive"]
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
+Rounds = Annotated[int, Field(strict=True, ge=1)]
+Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
 class SolveChoices(BaseModel):
@@ -20,9 +21,9 @@ class SolveChoices(BaseModel):
 
     policy: PolicyName | None = None
     seed: Seed | None = None
-    max_rounds: Annotated[int, Field(ge=1)] | None = None
+    max_rounds: Rounds | None = None
     max_seconds: Seconds | None = None
-    calculator: bool | None = None
+    calculator: StrictBool | None = None
 
     def settings(self, limits: Limits) -> SolveSettings:
         """What is chosen, within what is allowed.
@@ -51,7 +52,7 @@ class SolveRequest(SolveChoices):
     model_config = ConfigDict(extra="forbid")
 
     question: Annotated[str, Field(min_length=1)]
-    stream: bool | None = None
+    stream: StrictBool | None = None
 
 
 class PackEntry(BaseModel):

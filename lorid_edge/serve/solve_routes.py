@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 
 from lorid_edge.loop.solution import Solution
 from lorid_edge.packs.catalogue import describe_packs
@@ -23,15 +24,21 @@ from lorid_edge.serve.work import Job, Work
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody}
-    for status in (400, 401, 403, 404, 408, 413, 421, 422, 429, 500, 503)
+    for status in (400, 401, 403, 404, 405, 408, 413, 421, 422, 429, 500, 503)
 }
+
+_TOKEN = HTTPBearer(auto_error=False, description="The token printed at the start.")
+PROTECTION = [Depends(_TOKEN)]
+"""For the served description alone: the gate has checked the token before any route."""
+
+EVENTS: dict[str, Any] = {"content": {EVENT_STREAM_TYPE: {}}}
 
 
 def solve_routes(work: Work, store: PackStore) -> APIRouter:
     """The routes, on the work of one solver."""
-    router = APIRouter(responses=ERRORS)
+    router = APIRouter(dependencies=PROTECTION)
 
-    @router.post("/v1/solve", response_model=None, responses={200: {"model": Solution}})
+    @router.post("/v1/solve", response_model=None, responses={200: {"model": Solution, **EVENTS}})
     async def solve(body: SolveRequest, request: Request) -> Any:
         """Solve a problem: the solution as JSON, or its events as they happen."""
         settings = body.settings(work.limits)

@@ -84,6 +84,7 @@ def told(events: list[tuple[str, Any]]) -> tuple[dict[str, str], list[Any]]:
         ({"question": "x", "max_rounds": 1000}, 422, "invalid_request"),
         ({"question": "x", "seed": 2**70}, 422, "invalid_request"),
         ({"question": "x", "max_seconds": -1}, 422, "invalid_request"),
+        ({"question": "x", "stream": 0}, 422, "invalid_request"),
         ({"question": "x", "unknown": 1}, 422, "invalid_request"),
         ({"question": "x" * 9000}, 400, "question_too_long"),
         ({"question": "how many " * 800}, 400, "question_too_long"),
