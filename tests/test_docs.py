@@ -62,8 +62,14 @@ def test_examples_run(
         "LORID_EDGE_HOME": str(tiny_home),
         "LORID_EDGE_OFFLINE": "1",
     }
+    command = str(Path(sys.executable).parent / "lorid-edge")
+    if arguments[:1] == ["serve"]:
+        arguments += ["--pack", str(brief_pack)]
+        if "--stdio" not in arguments:
+            _start_and_stop([command, *arguments, "--port", "0"], environment)
+            return
     child = subprocess.run(
-        [str(Path(sys.executable).parent / "lorid-edge"), *arguments],
+        [command, *arguments],
         cwd=tmp_path,
         env=environment,
         input=standard_input,
@@ -73,6 +79,15 @@ def test_examples_run(
     )
     assert child.returncode in expected, child.stderr
     assert "Traceback" not in child.stderr
+
+
+def _start_and_stop(command: list[str], environment: dict[str, str]) -> None:
+    """A server says where it is, and ends when it is asked to."""
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        assert child.stderr.readline().startswith("http://")
+        child.terminate()
+        assert child.wait(10) == 0, child.stderr.read()
 
 
 def _without_pipe(line: str) -> tuple[str, str]:

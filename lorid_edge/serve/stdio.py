@@ -80,7 +80,7 @@ class LineServer:
             if call.id is not None:  # without an id there would be no way to answer
                 self._begin(call.id, SolveRequest.model_validate(call.params))
         elif call.method == "cancel":
-            self._answer(call, {"cancelled": self._cancel(call.params.get("id"))})
+            self._cancel(call)
         elif call.method == "packs":
             loaded = self._solver.loaded.workplace.manifest.name
             self._answer(call, {"packs": describe_packs(self._store, loaded)})
@@ -131,16 +131,17 @@ class LineServer:
         with contextlib.suppress(OSError):  # nobody reads any more
             self._write(answer)
 
-    def _cancel(self, identifier: Any) -> bool:
-        """Whether there was such a request to cancel."""
+    def _cancel(self, call: Call) -> None:
+        """Tell whether there is such a request, and cancel it, in this order."""
+        identifier = call.params.get("id")
         if isinstance(identifier, bool) or not isinstance(identifier, str | int):
             message = "id has to be that of the request to cancel."
             raise RpcError(rpc.INVALID_PARAMS, "invalid_request", message)
         with self._lock:
             found = self._active.get(identifier)
+        self._answer(call, {"cancelled": found is not None})
         if found is not None:
             found[0].cancel()
-        return found is not None
 
     def _cancel_all(self) -> None:
         with self._lock:
