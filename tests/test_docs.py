@@ -118,15 +118,16 @@ def test_python_examples_run(
     exec(compile(tree, page, "exec"), {"__name__": "example"})
 
 
-def test_the_command_line_page_is_up_to_date() -> None:
-    path = ROOT / "scripts" / "write_command_line_reference.py"
+@pytest.mark.parametrize("page", ["command-line", "python"])
+def test_a_page_made_by_a_script_is_up_to_date(page: str) -> None:
+    path = ROOT / "scripts" / f"write_{page.replace('-', '_')}_reference.py"
     spec = importlib.util.spec_from_file_location("reference_script", path)
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    written = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
-    assert written == script.reference(), "run python scripts/write_command_line_reference.py"
+    written = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    assert written == script.reference(), f"run python {path.relative_to(ROOT)}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,7 +1,8 @@
 """What happens while a problem is solved, as typed events.
 
 The terminal view, the server and programs that embed the solver all read these same objects, in
-other processes as JSON. Samples are told apart by role and index.
+other processes as JSON: every event has a `name`, a `to_dict()` and a `to_json()`. Samples are told
+apart by role and index.
 """
 
 from __future__ import annotations
