@@ -2,6 +2,7 @@
 # make test      set up and run the tests      (SLOW=1: also those on small and standard)
 # make lint      format, rules and types
 # make bench     speed and memory of this machine with the pack standard; the last line is JSON
+# make screenshots  the pictures in docs/images, of a real solve (needs Chromium)
 # make setup     only set up
 # make rebuild   build llama.cpp for this machine again
 
@@ -15,7 +16,7 @@ LLAMA_CPP_PYTHON := llama-cpp-python==0.3.36
 JOBS := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 DEMO_QUESTION := A gardener plants 6 rows of 14 tulips. A quarter of them do not come up, and she sells the rest in bunches of 7 for \$$4 a bunch. How much money does she get?
 
-.PHONY: setup rebuild demo test lint format bench clean
+.PHONY: setup rebuild demo test lint format bench screenshots clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -43,6 +44,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/engine.py
+
+screenshots: $(STAMP)
+	$(BIN)/python scripts/screenshots.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -170,7 +170,8 @@ def test_agreement_shows_who_said_what(brief_server: Served, open_page: Open) ->
          "tokens": 5, "finish": "end", "calculator_results": 0, "calculator_corrections": 0}
         for role, index, answer in [
             ("intuitive_reasoner", 0, "36"), ("intuitive_reasoner", 1, "12"),
-            ("knowledge_generator", 0, None), ("deep_reasoner", 0, "36"),
+            ("knowledge_generator", 0, None),
+            ("deep_reasoner", 1, "24"), ("deep_reasoner", 0, "36"),
         ]
     ]  # fmt: skip
     solution = {
@@ -197,7 +198,9 @@ def test_agreement_shows_who_said_what(brief_server: Served, open_page: Open) ->
     page.wait_for_selector("#result.solved")
     assert page.inner_text("#status") == "Both reasoners agree"
     assert page.inner_text(".vote.winner .who") == "1 intuitive, 1 deep"
-    assert page.locator(".vote").count() == 2
+    assert page.locator(".vote").count() == 3
+    numbers = page.locator("#deep-samples .number").all_inner_texts()
+    assert numbers == ["1", "2"]  # in order, whichever began first
     assert page.locator(".sample.winner").count() == 2
     assert page.locator("#intuitive-samples details[open]").count() == 1
     assert "Both reasoners say 36." in (page.text_content("#announcer") or "")

@@ -11,6 +11,7 @@ import { WorkView } from "./work_view.js";
 
 const TITLE = document.title;
 const MOST_ANNOUNCEMENTS = 12;
+const DRAWING_MS = 125; // nothing moves faster or by itself: the model needs the processor
 const element = (id) => document.getElementById(id);
 
 const question = element("question");
@@ -30,7 +31,7 @@ async function start() {
   show(board);
   setRunning(new AbortController());
   announce("Solving.");
-  const stopDrawing = drawEveryFrame(board);
+  const stopDrawing = drawRepeatedly(board);
   try {
     for await (const { name, data } of solve(problem, running.signal)) {
       board.take(name, data);
@@ -98,14 +99,11 @@ function draw(board) {
   work.draw(board);
 }
 
-/** Draw with the screen's own frames until the function that this returns is called. */
-function drawEveryFrame(board) {
-  let frame = requestAnimationFrame(function again() {
-    draw(board);
-    frame = requestAnimationFrame(again);
-  });
+/** Draw again and again until the function that this returns is called. */
+function drawRepeatedly(board) {
+  const timer = setInterval(draw, DRAWING_MS, board);
   return () => {
-    cancelAnimationFrame(frame);
+    clearInterval(timer);
     draw(board);
   };
 }

@@ -23,6 +23,9 @@ const FORMULA = new RegExp(
 
 const DISPLAYED = /\\\[[\s\S]+?\\\]|\$\$[^$]+\$\$/g;
 
+const MOST_RENDERED = 500;
+const rendered = new Map(); // a text that grows is typeset many times, with the same formulas
+
 /** The pieces of a text: {text}, or {tex, isDisplay, written} for a formula. */
 export function pieces(text) {
   const found = [];
@@ -94,16 +97,26 @@ export function typesetAnswer(element, answer) {
   element.replaceChildren(isLatex ? nodeOf({ tex: answer, written: answer }) : answer);
 }
 
-function nodeOf({ text, tex, isDisplay, written }) {
+function nodeOf({ text, tex, isDisplay = false, written }) {
   if (text !== undefined) return document.createTextNode(text);
+  const key = `${isDisplay} ${tex}`;
+  if (!rendered.has(key)) {
+    if (rendered.size >= MOST_RENDERED) rendered.clear();
+    rendered.set(key, render(tex, isDisplay));
+  }
+  return rendered.get(key)?.cloneNode(true) ?? document.createTextNode(written);
+}
+
+/** The formula as an element; null if KaTeX cannot read it. */
+function render(tex, isDisplay) {
   const node = document.createElement("span");
   node.className = isDisplay ? "formula display" : "formula";
   try {
     globalThis.katex.render(tex, node, {
-      displayMode: Boolean(isDisplay), trust: false, strict: "ignore", maxSize: 8, maxExpand: 200,
+      displayMode: isDisplay, trust: false, strict: "ignore", maxSize: 8, maxExpand: 200,
     });
   } catch {
-    return document.createTextNode(written);
+    return null;
   }
   return node;
 }

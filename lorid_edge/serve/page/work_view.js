@@ -32,16 +32,19 @@ export class WorkView {
       const open = rowsOfInterest(role, rows, board);
       this.waiting[role].hidden = rows.length > 0;
       this.waiting[role].textContent = whyEmpty(role, board);
-      for (const row of rows) this.#view(row).draw(row, board, open.has(row));
+      rows.forEach((row, position) => {
+        this.#view(row, position).draw(row, board, open.has(row));
+      });
     }
   }
 
-  #view(row) {
+  #view(row, position) {
     const key = `${row.role} ${row.index}`;
     if (!this.views.has(key)) {
       const view = new SampleView(row);
+      const list = this.lists[row.role];
       this.views.set(key, view);
-      this.lists[row.role].append(view.root);
+      list.insertBefore(view.root, list.children[position] ?? null);
     }
     return this.views.get(key);
   }
