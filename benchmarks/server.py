@@ -62,15 +62,21 @@ def main() -> None:
         running_server(pack) as (client, process),
     ):
         long_question = longest_question(solver)
-        report["decode_step_ms"] = decode_step_ms(solver)
-        report["prefill_ms"] = prefill_ms(solver, long_question)
-        report |= measure_overhead(solver, client)
-        report |= measure_first_event(client)
-        report |= measure_cancel(solver, client, long_question)
-        report |= measure_memory(client, process)
-    for name, value in report.items():
-        print(f"{name}: {value}")
+        show(report, {})
+        steps = decode_step_ms(solver), prefill_ms(solver, long_question)
+        show(report, dict(zip(("decode_step_ms", "prefill_ms"), steps, strict=True)))
+        show(report, measure_overhead(solver, client))
+        show(report, measure_first_event(client))
+        show(report, measure_cancel(solver, client, long_question))
+        show(report, measure_memory(client, process))
     print(json.dumps(report))
+
+
+def show(report: dict[str, Any], figures: dict[str, Any]) -> None:
+    """Print figures as they come, and add them to the report."""
+    report |= figures
+    for name, value in (figures or report).items():
+        print(f"{name}: {value}", flush=True)
 
 
 @contextlib.contextmanager
@@ -186,7 +192,8 @@ def server_cancel_seconds(client: httpx.Client, question: str, in_decoding: bool
     body = {"question": question, "policy": "vote", "max_rounds": 32, "stream": True}
     awaited = "event: text_added" if in_decoding else "event: role_started"
     with client.stream("POST", "/v1/solve", json=body) as running:
-        next(line for line in running.iter_lines() if line == awaited)
+        running_lines = running.iter_lines()  # kept: httpx closes a response with its iterator
+        next(line for line in running_lines if line == awaited)
         with client.stream("POST", "/v1/solve", json={**SOLVE, "stream": True}) as waiting:
             lines = waiting.iter_lines()
             began = time.perf_counter()

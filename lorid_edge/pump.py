@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from lorid_edge.stream import Stream
 
@@ -19,6 +19,10 @@ class Pump(AsyncIterator[list[Item]], Generic[Item]):
     there what the stream raises.
     """
 
+    pause_seconds: ClassVar[float] = 0.0
+    """How long to gather items after each list, unless the stream ends: each list wakes the event
+    loop, which takes its time from the decoding."""
+
     def __init__(self, stream: Stream[Item]) -> None:
         """Take the stream's place among the requests and start the thread."""
         self._stream = stream
@@ -29,6 +33,7 @@ class Pump(AsyncIterator[list[Item]], Generic[Item]):
         self._error: BaseException | None = None
         self._is_over = False
         self._is_announced = False
+        self._next_at = 0.0
         stream.queue()
         threading.Thread(target=self._read, name="lorid-edge-pump", daemon=True).start()
 
@@ -40,6 +45,7 @@ class Pump(AsyncIterator[list[Item]], Generic[Item]):
         while True:
             await self._came.wait()
             self._came.clear()
+            self._next_at = self._loop.time() + self.pause_seconds
             with self._lock:
                 items, self._items = self._items, []
                 self._is_announced = False
@@ -70,16 +76,23 @@ class Pump(AsyncIterator[list[Item]], Generic[Item]):
     def _announce(
         self, item: Item | None, error: BaseException | None = None, is_over: bool = False
     ) -> None:
-        """Keep what came, and wake the event loop once for all that it has not read yet."""
+        """Keep what came, and tell the event loop once of all that it has not read yet."""
         with self._lock:
             if is_over:
                 self._error, self._is_over = error, True
             elif item is not None:
                 self._keep(self._items, item)
-            if self._is_announced or not (self._items or is_over):
+            if not is_over and (self._is_announced or not self._items):
                 return
             self._is_announced = True
         try:
-            self._loop.call_soon_threadsafe(self._came.set)
+            self._loop.call_soon_threadsafe(self._wake, is_over)
         except RuntimeError:  # the event loop is closed: nobody will read
             self._stream.cancel()
+
+    def _wake(self, is_over: bool) -> None:
+        """In the event loop: let the reader go on, now or when its pause is over."""
+        if is_over or self._loop.time() >= self._next_at:
+            self._came.set()
+        else:
+            self._loop.call_at(self._next_at, self._came.set)

@@ -143,6 +143,8 @@ class _SolutionPump(Pump[Event]):
 class _MergingPump(Pump[Event]):
     """Merges a sample's text while it is not read, so that a slow reader costs little memory."""
 
+    pause_seconds = 0.04
+
     def _keep(self, items: list[Event], item: Event) -> None:
         if isinstance(item, TextAdded):
             for position in range(len(items) - 1, -1, -1):
