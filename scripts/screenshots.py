@@ -64,7 +64,7 @@ def terminal_svg(pack: str) -> str:
     console.print(Text(f"$ lorid-edge solve --policy {POLICY} --width {WIDTH} 'A gardener ...'"))
     console.print(draw(board, TERMINAL_COLUMNS, TERMINAL_LINES))
     console.print(Text(board.solution.answer or ""))
-    console.print(Text(summary(board.solution)))
+    console.print(Text(summary(board.solution)), end="\n\n")  # the last line would be cut
     svg = console.export_svg(title="lorid-edge", theme=THEME)
     svg = re.sub(r"@font-face\s*\{[^}]*\}", "", svg)
     return svg.replace("Fira Code", "DejaVu Sans Mono")
