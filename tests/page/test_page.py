@@ -97,7 +97,7 @@ def test_the_packs_say_which_is_in_use(start_server: Start, open_page: Open) -> 
 # --- cancelling -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["button", "escape"])
+@pytest.mark.parametrize("how", ["button", "escape", "close"])
 def test_cancelling_stops_the_work_on_the_server(
     start_server: Start, open_page: Open, how: str
 ) -> None:
@@ -105,14 +105,17 @@ def test_cancelling_stops_the_work_on_the_server(
     page = open_page(served.page)
     begin(page, policy="paper")
     page.wait_for_selector("#intuitive-samples .text:not(:empty)")
-    if how == "button":
-        page.click("#cancel")
+    if how == "close":
+        page.close()
     else:
-        page.keyboard.press("Escape")
-    page.wait_for_selector("#solve:visible")
-    assert page.inner_text("#status") == "Stopped before there was an answer"
-    assert "Cancelled." in (page.text_content("#announcer") or "")
-    assert page.is_hidden("#alert")
+        if how == "button":
+            page.click("#cancel")
+        else:
+            page.keyboard.press("Escape")
+        page.wait_for_selector("#solve:visible")
+        assert page.inner_text("#status") == "Stopped before there was an answer"
+        assert "Cancelled." in (page.text_content("#announcer") or "")
+        assert page.is_hidden("#alert")
     # One problem is solved at a time: an answer to the next one means that the first was stopped.
     assert json.load(served.post({"question": "What is 2 + 2?", "max_seconds": 0.5}))["question"]
 
@@ -206,6 +209,22 @@ def test_the_history_outlives_the_page(brief_server: Served, open_page: Open) ->
     assert page.inner_text("#answer") == answer
     assert page.inner_text("#cost") == cost
     assert page.locator(".sample").count() == samples
+
+
+def test_an_earlier_problem_is_shown_instead_of_the_one_that_runs(
+    start_server: Start, open_page: Open
+) -> None:
+    page = open_page(start_server("--width", "1").page)
+    solve(page, "What is 2 + 2?")
+    answer = page.inner_text("#answer")
+    begin(page, policy="paper")
+    page.wait_for_selector("#intuitive-samples .text:not(:empty)")
+    page.click("#history-button")
+    page.click(".entry")
+    page.wait_for_selector("#solve:visible")
+    assert page.inner_text("#answer") == answer
+    assert page.input_value("#question") == "What is 2 + 2?"
+    assert page.locator(".sample").count() == 1
 
 
 def test_entries_can_be_removed_one_by_one_and_all(brief_server: Served, open_page: Open) -> None:
