@@ -157,8 +157,11 @@ def _serve_http(
     listener = open_socket(*address)
     with listener, open_solver(opening) as solver:
         service = make_service(solver, PackStore(), access, limits)
-        _announce(address[0], listener.getsockname()[1], access.token, as_json)
-        return serve_until_signal(service, listener, limits)
+
+        def announce() -> None:
+            _announce(address[0], listener.getsockname()[1], access.token, as_json)
+
+        return serve_until_signal(service, listener, limits, announce)
 
 
 def _token(no_token: bool, is_loopback: bool) -> str | None:

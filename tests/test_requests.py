@@ -119,6 +119,19 @@ def test_the_solver_cancels_what_runs_and_what_waits_goes_on(solver: Solver) -> 
     assert reader.ended().solution is not None
 
 
+def test_a_request_is_cancelled_in_the_middle_of_its_prompt(store: PackStore) -> None:
+    """Its prompt takes a second and more to evaluate; it ends before it has written anything."""
+    question = "What is this sum? " + " ".join(str(number) for number in range(100, 200))
+    with Solver.open("tiny", settings=LoadSettings(width=1), store=store) as solver:
+        stream = solver.stream(question, settings=SolveSettings("ir"))
+        events = [next(stream)]
+        threading.Timer(0.05, stream.cancel).start()
+        with pytest.raises(CancelledError):
+            events.extend(stream)
+        assert [event.name for event in events] == ["role_started"]
+        assert solver.solve("What is 2 + 2?", settings=SolveSettings("ir")).samples
+
+
 def test_a_stream_cancelled_before_it_is_read_never_runs(solver: Solver) -> None:
     stream = solver.stream(QUESTION, settings=LONG)
     stream.cancel()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -48,8 +48,14 @@ def open_socket(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def serve(service: Service, listener: socket.socket, limits: Limits) -> int:
-    """Serve until SIGTERM or SIGINT; returns the signal's number."""
+def serve(
+    service: Service, listener: socket.socket, limits: Limits, announce: Callable[[], None]
+) -> int:
+    """Serve until SIGTERM or SIGINT; returns the signal's number.
+
+    Args:
+        announce: called once requests, and signals, are heard.
+    """
     config = uvicorn.Config(
         service.application,
         http=_protocol(limits),
@@ -65,7 +71,7 @@ def serve(service: Service, listener: socket.socket, limits: Limits) -> int:
         timeout_graceful_shutdown=_CLOSING_SECONDS,
         h11_max_incomplete_event_size=16_384,
     )
-    server = _Server(config, service.work)
+    server = _Server(config, service.work, announce)
     asyncio.run(server.serve(sockets=[listener]))
     return server.received_signal
 
@@ -73,9 +79,10 @@ def serve(service: Service, listener: socket.socket, limits: Limits) -> int:
 class _Server(uvicorn.Server):
     """Lets work finish for a while before it closes, then cancels it."""
 
-    def __init__(self, config: uvicorn.Config, work: Work) -> None:
+    def __init__(self, config: uvicorn.Config, work: Work, announce: Callable[[], None]) -> None:
         super().__init__(config)
         self._work = work
+        self._announce = announce
         self.received_signal = 0
 
     @contextlib.contextmanager
@@ -92,6 +99,10 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.received_signal = sig
         super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._work.stop()

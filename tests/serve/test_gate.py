@@ -153,16 +153,6 @@ def test_a_token_that_cannot_be_sent_or_is_short_is_refused(tiny_home: Path, tok
     assert token not in message
 
 
-def test_a_port_in_use_is_said_before_the_pack_is_loaded(
-    tiny_home: Path, server: RunningServer
-) -> None:
-    port = server.address.rpartition(":")[2]
-    code, message = refusal_to_start(tiny_home, "--port", port)
-    assert code == 1
-    assert port in message
-    assert "--port" in message
-
-
 def test_on_another_interface_addresses_are_let_in_and_names_are_not(
     start_server: Callable[..., RunningServer],
 ) -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -25,6 +26,7 @@ from running_server import (
     until,
 )
 
+TCP_REPAIR = 19
 STREAM_LONG = {**SOLVE_LONG, "stream": True}
 
 
@@ -56,6 +58,36 @@ def test_a_client_that_goes_away_stops_its_work(
     connection.close()
     until(lambda: server.jobs() == 0, seconds=3)
     assert server.metric('lorid_edge_solves_total{outcome="cancelled"}') == cancelled + 1
+
+
+def test_a_client_that_goes_away_in_the_middle_of_its_prompt(
+    tiny_home: Path, tmp_path: Path
+) -> None:
+    server = RunningServer(tiny_home, tmp_path / "log", "--pack", "tiny", "--width", "1")
+    question = "What is this sum? " + " ".join(str(number) for number in range(100, 200))
+    try:
+        with server.connect() as connection:
+            body = {"question": question, "policy": "ir", "stream": True}
+            connection.sendall(request_bytes(server, body))
+            answer = connection.makefile("rb")
+            assert any(line.startswith(b"event: role_started") for line in answer)
+        until(lambda: server.jobs() == 0, seconds=3)
+        assert server.metric('lorid_edge_solves_total{outcome="cancelled"}') == 1
+    finally:
+        server.stop()
+
+
+def test_a_half_open_connection(server: RunningServer) -> None:
+    """The client's machine is gone: nothing says so until the server sends something."""
+    with server.connect() as connection:
+        connection.sendall(request_bytes(server, STREAM_LONG))
+        until(lambda: server.jobs() == 1)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)  # then close sends nothing
+        except OSError:
+            pytest.skip("needs Linux and CAP_NET_ADMIN")
+    until(lambda: server.jobs() == 0, seconds=5)
+    assert still_solves(server)
 
 
 def test_one_that_waits_and_goes_away_leaves_the_queue(server: RunningServer) -> None:
