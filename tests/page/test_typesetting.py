@@ -128,6 +128,32 @@ def test_lists_and_lines_keep_their_form(page: Page) -> None:
     assert made["formulas"] == 1
 
 
+@pytest.mark.parametrize("width", range(120, 400, 40))
+def test_no_line_begins_with_a_full_stop(page: Page, width: int) -> None:
+    """KaTeX's boxes let a line end behind them, before any punctuation."""
+    measured = page.evaluate(
+        """async (width) => {
+          const { typeset } = await import('/typeset.js');
+          const node = document.createElement('p');
+          node.style.width = `${width}px`;
+          document.body.append(node);
+          typeset(node, 'She sells 63 / 7 = 9 bunches for $4 each: 9 * 4 = 36. The answer is it.');
+          const unbroken = [...node.querySelectorAll('.unbroken')].at(-1);
+          const range = document.createRange();
+          range.selectNodeContents(unbroken.lastChild);
+          const stop = range.getBoundingClientRect();
+          const formula = unbroken.firstChild.getBoundingClientRect();
+          const text = unbroken.textContent;
+          node.remove();
+          return { gap: stop.left - formula.right, last: text.at(-1), height: formula.height };
+        }""",
+        width,
+    )
+    assert measured["last"] == "."
+    assert abs(measured["gap"]) < 1  # on the same line, right behind the formula
+    assert measured["height"] < 40
+
+
 def test_events_are_the_same_however_the_bytes_are_cut(page: Page) -> None:
     events = [
         {"name": "text_added", "data": {"role": "deep_reasoner", "index": 0, "text": "π = 3\n\n"}},

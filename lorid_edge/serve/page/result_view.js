@@ -41,7 +41,10 @@ export class ResultView {
   #drawUnsolved(board) {
     const [leading] = board.votes();
     let status = leading ? "Not sure enough yet" : "Working on it";
-    if (board.isOver) status = "Stopped before there was an answer";
+    if (board.isOver) {
+      status = "Stopped before there was an answer";
+      element("answer").textContent = "–";
+    }
     if (element("status").textContent !== status) element("status").textContent = status;
   }
 

@@ -23,6 +23,7 @@ const FORMULA = new RegExp(
 
 const DISPLAYED = /\\\[[\s\S]+?\\\]|\$\$[^$]+\$\$/g;
 
+const LONGEST_UNBROKEN = 24; // characters of a formula that fit a line on any screen
 const MOST_RENDERED = 500;
 const rendered = new Map(); // a text that grows is typeset many times, with the same formulas
 
@@ -68,7 +69,25 @@ function texOfArithmetic(text) {
 
 /** Put `text` into `element`, replacing what is there. */
 export function typeset(element, text) {
-  element.replaceChildren(...pieces(text).map(nodeOf));
+  const nodes = [];
+  let rest = pieces(text);
+  while (rest.length) {
+    const [piece, ...others] = rest;
+    rest = others;
+    const node = nodeOf(piece);
+    if (piece.tex === undefined || piece.written.length > LONGEST_UNBROKEN) {
+      nodes.push(node);
+      continue;
+    }
+    // A line may begin neither within a short formula nor with the full stop behind it.
+    const [stop] = /^[.,;:!?)]*/.exec(others[0]?.text ?? "");
+    const unbroken = document.createElement("span");
+    unbroken.className = "unbroken";
+    unbroken.append(node, stop);
+    nodes.push(unbroken);
+    if (stop) rest = [{ text: others[0].text.slice(stop.length) }, ...others.slice(1)];
+  }
+  element.replaceChildren(...nodes);
 }
 
 /** As `typeset`, with a paragraph a line and lists where lines begin with a dash or a number. */
