@@ -21,7 +21,7 @@ class Turns:
         interrupt: stops the work of the ticket that has the turn; called from any thread.
         """
         self._interrupt = interrupt
-        self._lock = threading.RLock()  # a stream may be collected, and so leave, in the middle of it
+        self._lock = threading.RLock()  # a collected stream may leave while this thread holds it
         self._tickets: deque[Ticket] = deque()
 
     def cancel_current(self) -> None:
@@ -111,9 +111,9 @@ class Ticket:
             CancelledError: the ticket was cancelled before its turn came.
             LoridError: this thread has the turn by another ticket.
         """
-        self._turns.refuse_if_held_here()
-        self.queue()
         try:
+            self._turns.refuse_if_held_here()
+            self.queue()
             self.may_go_on.wait()
             self.check()
             self.thread = threading.get_ident()

@@ -140,6 +140,18 @@ def test_a_stream_cancelled_before_it_is_read_never_runs(solver: Solver) -> None
     assert list(stream) == []
 
 
+def test_a_queued_stream_that_is_refused_gives_up_its_place(solver: Solver) -> None:
+    first, second = (solver.stream(QUESTION, settings=BRIEF) for _ in range(2))
+    second.queue()
+    third = solver.stream(QUESTION, settings=BRIEF)
+    next(second)
+    first.queue()
+    with pytest.raises(LoridError, match="unfinished stream"):
+        next(first)
+    second.close()
+    assert list(third)
+
+
 def test_a_queued_stream_that_nobody_keeps_gives_up_its_place(solver: Solver) -> None:
     stream = solver.stream(QUESTION, settings=LONG)
     stream.queue()
