@@ -1,9 +1,11 @@
 # make demo      set up, fetch the default pack and solve a real problem with it
-# make test      set up with torch and run the tests   (SLOW=1: also those on small and standard)
+# make test      set up for development, with torch, and run the tests
+#                (SLOW=1: also those on small and standard)
 # make lint      format, rules and types
 # make bench     speed and memory of this machine with the pack standard; the last line is JSON
 # make fuzz      feed damaged files to the readers for a long time    (MINUTES=10)
-# make setup     only set up
+# make screenshots  the pictures in docs/images, of a real solve (needs Chromium)
+# make setup     only set up, for solving and serving
 # make rebuild   build llama.cpp for this machine again
 
 PYTHON ?= python3
@@ -11,21 +13,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 STAMP := $(VENV)/.installed
-TRAIN_STAMP := $(VENV)/.installed-train
+DEV_STAMP := $(VENV)/.installed-dev
 LLAMA_STAMP := $(VENV)/.llama-cpp-python
 LLAMA_CPP_PYTHON := llama-cpp-python==0.3.36
 JOBS := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 DEMO_QUESTION := A gardener plants 6 rows of 14 tulips. A quarter of them do not come up, and she sells the rest in bunches of 7 for \$$4 a bunch. How much money does she get?
-
 MINUTES ?= 10
 
-.PHONY: setup rebuild demo test lint format bench fuzz clean
+.PHONY: setup rebuild demo test lint format bench fuzz screenshots clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
 
 rebuild:
-	rm -f $(LLAMA_STAMP) $(STAMP) $(TRAIN_STAMP)
+	rm -f $(LLAMA_STAMP) $(STAMP) $(DEV_STAMP)
 	$(MAKE) setup
 
 demo: $(STAMP)
@@ -33,23 +34,26 @@ demo: $(STAMP)
 	@[ -t 1 ] || trace=--trace; \
 	$(BIN)/lorid-edge solve --yes $$trace "$(DEMO_QUESTION)" || [ $$? -eq 3 ]
 
-test: $(TRAIN_STAMP)
+test: $(DEV_STAMP)
 	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow")
 
-lint: $(STAMP)
+lint: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(STAMP)
+format: $(DEV_STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-fuzz: $(STAMP)
+fuzz: $(DEV_STAMP)
 	$(BIN)/python scripts/fuzz_readers.py --minutes $(MINUTES)
 
-bench: $(STAMP)
+bench: $(DEV_STAMP)
 	$(BIN)/python benchmarks/engine.py
+
+screenshots: $(DEV_STAMP)
+	$(BIN)/python scripts/screenshots.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
@@ -67,10 +71,10 @@ $(LLAMA_STAMP): constraints.txt scripts/llama_build_flags.sh | $(VENV)/bin/pytho
 	@touch $@
 
 $(STAMP): pyproject.toml constraints.txt $(LLAMA_STAMP)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[serve]'
 	@touch $@
 
-# Training and the comparison with PEFT need torch, which solving does not.
-$(TRAIN_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,train]'
+# Tests, training and the comparison with PEFT need torch and much else that solving does not.
+$(DEV_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[serve,dev,train]'
 	@touch $@

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-from lorid_edge.engine import native
+from lorid_edge.engine import native, shared_models
 from lorid_edge.engine.engine import Engine, EngineSettings
 from lorid_edge.engine.lane import LaneSettings
 from lorid_edge.engine.memory import available_bytes, needed_bytes
@@ -68,13 +70,14 @@ class LoadedPack:
 
     workplace: Workplace
     model: Model
+    adapters: tuple[str, ...]
     threads: ThreadChoice
     probe: ProbeResult
 
     def close(self) -> None:
-        """Free all native memory."""
+        """Free all native memory that no other pack uses."""
         self.workplace.engine.close()
-        self.model.close()
+        _give_back(self.model, self.adapters)
 
 
 def load_pack(verified: VerifiedPack, settings: LoadSettings, store: PackStore) -> LoadedPack:
@@ -91,7 +94,12 @@ def load_pack(verified: VerifiedPack, settings: LoadSettings, store: PackStore) 
     _require_memory(verified, settings)
     weight_types = {tensor.type for tensor in verified.base.tensors.values()}
     result = probe(verified.pack.base_path, weight_types, store.places.state)
-    model = Model(verified.pack.base_path, use_extra_buffers=result.use_extra_buffers)
+    model = shared_models.borrow(
+        verified.pack.base_path,
+        manifest.base.sha256,
+        use_extra_buffers=result.use_extra_buffers,
+    )
+    adapters: list[str] = []
     engine = None
     try:
         prompts = RolePrompts(model, manifest)
@@ -106,13 +114,15 @@ def load_pack(verified: VerifiedPack, settings: LoadSettings, store: PackStore) 
         )
         engine_settings = EngineSettings(lane_settings, low_memory=settings.low_memory)
         engine = Engine(model, engine_settings, prompt_store)
-        _load_adapters(verified, model)
+        for path, sha256 in _adapter_files(verified).items():
+            model.load_adapter(path, sha256)
+            adapters.append(sha256)
         for key, parts in fixed.items():
             engine.prepare(key, parts)
     except BaseException:
         if engine is not None:
             engine.close()
-        model.close()
+        _give_back(model, adapters)
         raise
     workplace = Workplace(
         engine=engine,
@@ -122,16 +132,18 @@ def load_pack(verified: VerifiedPack, settings: LoadSettings, store: PackStore) 
         sequence_tokens=tokens,
         load_seconds=time.perf_counter() - began,
     )
-    return LoadedPack(workplace, model, choose_threads(settings.threads), result)
+    threads = choose_threads(settings.threads)
+    return LoadedPack(workplace, model, tuple(adapters), threads, result)
 
 
 def required_bytes(verified: VerifiedPack, settings: LoadSettings) -> int:
-    """An estimate of the memory that the loaded pack takes, in bytes."""
+    """An estimate of the memory that the pack takes if it is loaded now, in bytes."""
     manifest = verified.pack.manifest
     tokens = settings.sequence_tokens or manifest.context.sequence_tokens
     lane, lanes = _lane_sizes(settings, tokens, _adapter_keys(manifest), FIXED_PROMPT_TOKENS)
     kv_bytes = lane.cells * lanes * kv_bytes_per_token(verified.base)
-    return needed_bytes(manifest.base.bytes, kv_bytes)
+    base_bytes = 0 if shared_models.is_loaded(manifest.base.sha256) else manifest.base.bytes
+    return needed_bytes(base_bytes, kv_bytes)
 
 
 def kv_bytes_per_token(base: GgufFile) -> int:
@@ -188,12 +200,21 @@ def _lane_sizes(
     return lane, 1 if settings.low_memory else distinct
 
 
-def _load_adapters(verified: VerifiedPack, model: Model) -> None:
+def _adapter_files(verified: VerifiedPack) -> dict[Path, str]:
+    """The distinct adapters of the roles: path and SHA-256."""
+    files = {}
     for role in Role:
         adapter = verified.pack.manifest.roles[role].adapter
         path = verified.pack.adapter_path(role)
         if adapter is not None and path is not None:
-            model.load_adapter(path, adapter.sha256)
+            files[path] = adapter.sha256
+    return files
+
+
+def _give_back(model: Model, adapters: Iterable[str]) -> None:
+    for sha256 in adapters:
+        model.release_adapter(sha256)
+    shared_models.give_back(model)
 
 
 def _require_memory(verified: VerifiedPack, settings: LoadSettings) -> None:

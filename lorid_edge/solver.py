@@ -9,16 +9,15 @@ It prints nothing, installs no signal handler and configures no logging.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any, TypeVar
 
 from lorid_edge.engine.engine import Engine
 from lorid_edge.errors import LoridError, UsageError
@@ -28,6 +27,11 @@ from lorid_edge.loop.events import Event, Solved
 from lorid_edge.loop.policies import make_policy
 from lorid_edge.loop.solution import Solution
 from lorid_edge.packs.store import PackStore
+from lorid_edge.pump import Pump
+from lorid_edge.stream import Stream
+from lorid_edge.turns import Ticket, Turns
+
+Item = TypeVar("Item")
 
 DEFAULT_PACK = "standard"
 DEFAULT_POLICY = "adaptive"
@@ -60,16 +64,18 @@ class SolveSettings:
 class Solver:
     """Solves problems with one pack. Make it with `open`, free it with `close`.
 
-    Safe to use from several threads: one request runs at a time, the others wait.
+    Safe to use from several threads: one request runs at a time, the others wait in the order in
+    which they came. Each is cancelled by its own stream; `cancel` cancels the one that runs.
+    Solvers of one process whose packs have the same base share its weights.
     """
 
     def __init__(self, loaded: LoadedPack, width: int, in_flight: int) -> None:
         self._loaded: LoadedPack | None = loaded
         self._width = width
         self._in_flight = in_flight
-        self._busy = threading.Lock()
-        self._owner: int | None = None  # the thread that runs or consumes the current request
-        self._runs: weakref.WeakSet[Generator[tuple[int, Event], None, None]] = weakref.WeakSet()
+        self._turns = Turns(loaded.workplace.engine.abort)
+        self._lock = threading.Lock()
+        self._streams: weakref.WeakSet[Stream[Any]] = weakref.WeakSet()
 
     @classmethod
     def open(
@@ -134,81 +140,73 @@ class Solver:
 
     def stream(
         self, question: str, *, settings: SolveSettings | None = None, seed: int | None = None
-    ) -> Generator[Event, None, None]:
+    ) -> Stream[Event]:
         """Solve one problem and yield everything that happens; `Solved` comes last.
 
-        The work is done in the calling thread, between two events. A stream that is closed early
-        stops its work. Raises what `solve` raises.
+        The work is done in the thread that reads, between two events. A stream that is closed early
+        stops its work; one that is cancelled, from any thread, raises CancelledError in the reader.
+        Reading raises what `solve` raises.
         """
-        run = self._run([question], _with_seed(settings, seed))
-        return (event for _, event in run)
+        settings = _with_seed(settings, seed)
+
+        def work(ticket: Ticket) -> Generator[Event, None, None]:
+            return (event for _, event in self._events(ticket, [question], settings))
+
+        return self._register(work)
 
     def solve_many(
         self, questions: Iterable[str], *, settings: SolveSettings | None = None
-    ) -> Generator[tuple[int, Solution], None, None]:
+    ) -> Stream[tuple[int, Solution]]:
         """Solve many problems, `in_flight` of them at a time, and yield (index, solution).
 
         Solutions come as they are finished. Samples of all problems are decoded together, so
         floating-point noise may differ from solving one at a time.
         """
-        for position, event in self._run(list(questions), settings or SolveSettings()):
-            if isinstance(event, Solved):
-                yield position, event.solution
+        asked, common = list(questions), settings or SolveSettings()
+
+        def work(ticket: Ticket) -> Generator[tuple[int, Solution], None, None]:
+            for position, event in self._events(ticket, asked, common):
+                if isinstance(event, Solved):
+                    yield position, event.solution
+
+        return self._register(work)
 
     async def astream(
         self, question: str, *, settings: SolveSettings | None = None, seed: int | None = None
     ) -> AsyncIterator[Event]:
         """`stream` for asyncio: the work is done in a thread of its own.
 
-        Closing the iterator or cancelling its task stops the work.
+        Its place among the requests is taken at once. Closing the iterator or cancelling its task
+        stops the work.
         """
-        loop = asyncio.get_running_loop()
-        events: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
-        wanted = threading.Event()
-        wanted.set()
-
-        def pump() -> None:
-            last: BaseException | None = None
-            try:
-                for event in self.stream(question, settings=settings, seed=seed):
-                    if not wanted.is_set():
-                        break
-                    loop.call_soon_threadsafe(events.put_nowait, event)
-            except BaseException as error:
-                last = error
-            loop.call_soon_threadsafe(events.put_nowait, last)
-
-        thread = threading.Thread(target=pump, name="lorid-edge-astream", daemon=True)
-        thread.start()
+        pump = Pump(self.stream(question, settings=settings, seed=seed))
         try:
-            while isinstance(item := await events.get(), Event):
-                yield item
-            if isinstance(item, BaseException):
-                raise item
+            async for events in pump:
+                for event in events:
+                    yield event
         finally:
-            wanted.clear()
-            if thread.is_alive() and self._owner == thread.ident:
-                self.cancel()
+            pump.cancel()
 
     def cancel(self) -> None:
         """Stop what runs now, from any thread; it raises CancelledError there.
 
-        Takes effect within a few milliseconds, in the middle of a prompt too.
+        Takes effect within a few milliseconds, in the middle of a prompt too. What waits goes on.
         """
-        if self._busy.locked():
-            self.loaded.workplace.engine.abort()  # the next run clears what comes too late
+        self._turns.cancel_current()
 
     def close(self) -> None:
-        """Free all native memory; a request that runs is cancelled first."""
-        if self._loaded is None:
+        """Free all native memory; requests that run or wait are cancelled first.
+
+        The weights stay as long as another solver uses them.
+        """
+        with self._lock:
+            loaded, self._loaded = self._loaded, None
+            streams = list(self._streams)
+        if loaded is None:
             return
-        if self._owner == threading.get_ident():  # a stream of this thread that was not finished
-            for run in list(self._runs):
-                run.close()
-        self.cancel()
-        with self._busy:
-            self._loaded.close()
-            self._loaded = None
+        for stream in streams:
+            stream.close()
+        loaded.close()
 
     def __enter__(self) -> Solver:
         return self
@@ -221,25 +219,26 @@ class Solver:
     ) -> None:
         self.close()
 
-    def _run(
-        self, questions: list[str], settings: SolveSettings
-    ) -> Generator[tuple[int, Event], None, None]:
-        """Solve `questions` and yield (position, event); it begins with the first `next`."""
-        run = self._events(questions, settings)
-        self._runs.add(run)
-        return run
+    def _register(self, work: Callable[[Ticket], Generator[Item, None, None]]) -> Stream[Item]:
+        """A stream that `close` will find."""
+        stream = Stream(Ticket(self._turns), work)
+        with self._lock:
+            self._streams.add(stream)
+        return stream
 
     def _events(
-        self, questions: list[str], settings: SolveSettings
+        self, ticket: Ticket, questions: list[str], settings: SolveSettings
     ) -> Generator[tuple[int, Event], None, None]:
-        """The loop: the only place that steps the engine."""
+        """The loop, yielding (position, event): the only place that steps the engine."""
         for question in questions:
             _check_question(question)
-        with self._exclusive():
-            loaded = self.loaded
-            workplace, engine = loaded.workplace, loaded.workplace.engine
+        with ticket.turn():
+            workplace = self.loaded.workplace
+            engine = workplace.engine
             waiting = iter(enumerate(questions))
             active: dict[int, Deliberation] = {}
+            engine.reset()  # an abort that came too late for the request before is over
+            ticket.check()
             try:
                 while True:
                     for position, question in itertools.islice(
@@ -261,20 +260,6 @@ class Solver:
                     yield from _step(engine, active)
             finally:
                 engine.reset()
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        if self._owner == threading.get_ident():
-            raise LoridError(
-                "This thread already has an unfinished stream of this solver: finish or close it "
-                "before the next request."
-            )
-        with self._busy:
-            self._owner = threading.get_ident()
-            try:
-                yield
-            finally:
-                self._owner = None
 
 
 def _step(engine: Engine, active: dict[int, Deliberation]) -> Iterator[tuple[int, Event]]:

@@ -80,8 +80,14 @@ def test_examples_run(
         "LORID_EDGE_HOME": str(tiny_home),
         "LORID_EDGE_OFFLINE": "1",
     }
+    command = str(Path(sys.executable).parent / "lorid-edge")
+    if arguments[:1] == ["serve"]:
+        arguments += ["--pack", str(brief_pack)]
+        if "--stdio" not in arguments:
+            _start_and_stop([command, *arguments, "--port", "0"], environment)
+            return
     child = subprocess.run(
-        [str(Path(sys.executable).parent / "lorid-edge"), *arguments],
+        [command, *arguments],
         cwd=tmp_path,
         env=environment,
         input=standard_input,
@@ -91,6 +97,15 @@ def test_examples_run(
     )
     assert child.returncode in expected, child.stderr
     assert "Traceback" not in child.stderr
+
+
+def _start_and_stop(command: list[str], environment: dict[str, str]) -> None:
+    """A server says where it is, and ends when it is asked to."""
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        assert child.stderr.readline().startswith("http://")
+        child.terminate()
+        assert child.wait(10) == 0, child.stderr.read()
 
 
 def _without_pipe(line: str) -> tuple[str, str]:
@@ -121,15 +136,16 @@ def test_python_examples_run(
     exec(compile(tree, page, "exec"), {"__name__": "example"})
 
 
-def test_the_command_line_page_is_up_to_date() -> None:
-    path = ROOT / "scripts" / "write_command_line_reference.py"
+@pytest.mark.parametrize("page", ["command-line", "python"])
+def test_a_page_made_by_a_script_is_up_to_date(page: str) -> None:
+    path = ROOT / "scripts" / f"write_{page.replace('-', '_')}_reference.py"
     spec = importlib.util.spec_from_file_location("reference_script", path)
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    written = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
-    assert written == script.reference(), "run python scripts/write_command_line_reference.py"
+    written = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    assert written == script.reference(), f"run python {path.relative_to(ROOT)}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

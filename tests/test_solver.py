@@ -341,7 +341,8 @@ def test_a_solver_closes_with_a_stream_left_unfinished(store: PackStore, brief_p
 def test_importing_the_package_loads_nothing_heavy() -> None:
     program = (
         "import sys, lorid_edge\n"
-        "heavy = {'torch', 'transformers', 'peft', 'llama_cpp', 'numpy', 'sympy', 'rich'}\n"
+        "heavy = {'torch', 'transformers', 'peft', 'llama_cpp', 'numpy', 'sympy', 'rich',\n"
+        "         'fastapi', 'uvicorn', 'asyncio'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     output = subprocess.run(

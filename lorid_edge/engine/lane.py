@@ -105,7 +105,8 @@ class Lane:
         self._model = model
         self._abort = abort
         self.settings = settings
-        self._context: Any = binding.llama_init_from_model(model.handle, self._parameters())
+        with model.occupancy.use():
+            self._context: Any = binding.llama_init_from_model(model.handle, self._parameters())
         if not self._context:
             raise EngineError(
                 f"llama.cpp cannot make a context of {settings.cells} tokens for {model.path.name}"
@@ -298,7 +299,8 @@ class Lane:
         )
 
     def _decode(self) -> None:
-        status = self._binding.llama_decode(self._context, self._batch.native)
+        with self._model.occupancy.use():
+            status = self._binding.llama_decode(self._context, self._batch.native)
         if status == 0:
             return
         aborted = status == 2 and self._abort.is_set()

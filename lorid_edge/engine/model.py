@@ -7,7 +7,6 @@ llama.cpp abort the process. Not responsible for contexts and decoding (`lane`).
 from __future__ import annotations
 
 import ctypes
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lorid_edge.engine import memory, native
+from lorid_edge.engine.occupancy import Occupancy
 from lorid_edge.errors import AdapterError, EngineError
 
 
@@ -34,10 +34,17 @@ class AdapterKey:
 BARE = AdapterKey()
 
 
+@dataclass
+class _Adapter:
+    handle: Any
+    users: int = 0
+
+
 class Model:
     """One base model in memory, mapped from its file, shared by every context made from it.
 
-    Thread-safe for reading (tokenize, piece); adapters are to be loaded before decoding starts.
+    Thread-safe: contexts of several threads may decode at once. llama.cpp keeps a list of a model's
+    adapters that it reads while it decodes, so adapters come and go only in between (`occupancy`).
     """
 
     def __init__(self, path: Path, *, use_extra_buffers: bool = True) -> None:
@@ -66,8 +73,8 @@ class Model:
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
         self._digits: npt.NDArray[np.int32] | None = None
-        self._adapters: dict[str, Any] = {}
-        self._lock = threading.Lock()
+        self._adapters: dict[str, _Adapter] = {}
+        self.occupancy = Occupancy()
         memory.release_file_pages(path)
 
     def chat_template(self) -> str | None:
@@ -158,21 +165,33 @@ class Model:
         return self._digits
 
     def load_adapter(self, path: Path, sha256: str) -> None:
-        """Load a LoRA adapter that `check_adapter` has accepted; once for each file hash.
+        """Load a LoRA adapter that `check_adapter` has accepted; in memory once for each file hash.
+
+        To be given back with `release_adapter`.
 
         Raises:
             AdapterError: llama.cpp refuses the file.
         """
-        with self._lock:
-            if sha256 in self._adapters:
-                return
-            handle = self._binding.llama_adapter_lora_init(self.handle, str(path).encode())
-            if not handle:
-                raise AdapterError(
-                    f"llama.cpp cannot load the adapter {path}; it was made for another base, or "
-                    "memory ran out. Run 'lorid-edge packs verify'."
-                )
-            self._adapters[sha256] = handle
+        with self.occupancy.change():
+            adapter = self._adapters.get(sha256)
+            if adapter is None:
+                handle = self._binding.llama_adapter_lora_init(self.handle, str(path).encode())
+                if not handle:
+                    raise AdapterError(
+                        f"llama.cpp cannot load the adapter {path}; it was made for another base, "
+                        "or memory ran out. Run 'lorid-edge packs verify'."
+                    )
+                adapter = self._adapters[sha256] = _Adapter(handle)
+            adapter.users += 1
+
+    def release_adapter(self, sha256: str) -> None:
+        """End one use of an adapter; the last frees it. Contexts that used it are closed before."""
+        with self.occupancy.change():
+            adapter = self._adapters[sha256]
+            adapter.users -= 1
+            if adapter.users == 0:
+                del self._adapters[sha256]
+                self._binding.llama_adapter_lora_free(adapter.handle)
 
     def apply_adapter(self, context: Any, key: AdapterKey) -> None:
         """Make `context` decode with the adapter of `key` (the bare base where it has none).
@@ -184,7 +203,7 @@ class Model:
             status = binding.llama_set_adapters_lora(context, None, 0, None)
         else:
             # A real array of this type: llama.cpp crashes on a cast pointer.
-            adapters = (binding.llama_adapter_lora_p_ctypes * 1)(self._adapters[key.sha256])
+            adapters = (binding.llama_adapter_lora_p_ctypes * 1)(self._adapters[key.sha256].handle)
             scales = (ctypes.c_float * 1)(key.scale)
             status = binding.llama_set_adapters_lora(context, adapters, 1, scales)
         if status != 0:
@@ -192,11 +211,11 @@ class Model:
 
     def close(self) -> None:
         """Free the adapters and the weights. Every context has to be closed before."""
-        with self._lock:
+        with self.occupancy.change():
             if not self.handle:
                 return
             for adapter in self._adapters.values():
-                self._binding.llama_adapter_lora_free(adapter)
+                self._binding.llama_adapter_lora_free(adapter.handle)
             self._adapters.clear()
             self._binding.llama_model_free(self.handle)
             self.handle = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,6 +50,10 @@ class Sample(_Model):
     finish: Literal["end", "stop", "length", "cancelled"]
     calculator_results: int = 0
     calculator_corrections: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sample as it stands in a solution's JSON."""
+        return self.model_dump(mode="json")
 
 
 class TokenCounts(_Model):
@@ -127,5 +131,11 @@ class Solution(_Model):
 
     def to_json(self) -> str:
         """One line of JSON; `id`, `line` and `correct` only where they say something."""
-        absent = {name for name in ("id", "line", "correct") if getattr(self, name) is None}
-        return self.model_dump_json(by_alias=True, exclude=absent)
+        return self.model_dump_json(by_alias=True, exclude=self._absent())
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `to_json` writes, as JSON's types."""
+        return self.model_dump(mode="json", by_alias=True, exclude=self._absent())
+
+    def _absent(self) -> set[str]:
+        return {name for name in ("id", "line", "correct") if getattr(self, name) is None}
