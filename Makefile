@@ -14,8 +14,8 @@ BIN := $(VENV)/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
-LLAMA_STAMP := $(VENV)/.llama-cpp-python
 LLAMA_CPP_PYTHON := llama-cpp-python==0.3.36
+LLAMA_STAMP := $(VENV)/.$(LLAMA_CPP_PYTHON)
 JOBS := $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
 DEMO_QUESTION := A gardener plants 6 rows of 14 tulips. A quarter of them do not come up, and she sells the rest in bunches of 7 for \$$4 a bunch. How much money does she get?
 MINUTES ?= 10
@@ -63,7 +63,7 @@ $(VENV)/bin/python:
 
 # GCC builds llama.cpp's AMX kernels so that they crash at the first decode; only where it is the
 # compiler and the CPU has AMX are they left out (benchmarks and other machines lose nothing).
-$(LLAMA_STAMP): constraints.txt scripts/llama_build_flags.sh | $(VENV)/bin/python
+$(LLAMA_STAMP): scripts/llama_build_flags.sh | $(VENV)/bin/python
 	@echo "Building $(LLAMA_CPP_PYTHON) for this machine with $(JOBS) jobs; this takes a few minutes."
 	flags="$$(sh scripts/llama_build_flags.sh)" && \
 	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) CMAKE_ARGS="$$flags" \
