@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from lorid_edge.serve.settings import Access, Limits
 from lorid_edge.serve.solve_routes import ERRORS, PROTECTION, solve_routes
 from lorid_edge.serve.work import Work
 from lorid_edge.solver import Solver
+
+_LOGGER = logging.getLogger("lorid_edge.serve")
 
 PAGE_FOLDER = Path(__file__).parent / "page"
 
@@ -110,4 +113,11 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def defective(request: Request, error: Exception) -> JSONResponse:
+        _LOGGER.error(
+            "%s %s: unexpected %s: %s",
+            request.method,
+            request.url.path,
+            type(error).__name__,
+            error,
+        )
         return answer(refusal_of(error))

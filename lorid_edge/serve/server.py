@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from lorid_edge.errors import LoridError
 from lorid_edge.serve.app import Service
 from lorid_edge.serve.settings import Limits
 from lorid_edge.serve.work import Work
+
+_LOGGER = logging.getLogger("lorid_edge.serve")
 
 SEND_BUFFER_BYTES = 16_384
 """What is kept for a reader, once by the system and once here, before it counts as slow. Its
@@ -64,7 +67,7 @@ def serve(
         loop="asyncio",
         access_log=False,
         log_config=None,
-        log_level="error",
+        log_level="error" if _LOGGER.isEnabledFor(logging.DEBUG) else "critical",
         server_header=False,
         proxy_headers=False,
         limit_concurrency=limits.connections,

@@ -1,4 +1,7 @@
-"""The server through real clients of OpenAI's protocol: the `openai` package and the `llm` tool."""
+"""The server through real clients of OpenAI's protocol: `openai`, `huggingface_hub` and `llm`.
+
+`llm` is a program that uses the package `openai`; `huggingface_hub` has a client of its own.
+"""
 
 from __future__ import annotations
 
@@ -91,6 +94,25 @@ def test_streaming_tells_the_work_and_then_the_answer(
     assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
     assert chunks[-1]["usage"]["completion_tokens"] == solution["tokens"]["generated"]
     assert len({chunk["id"] for chunk in chunks}) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_client_of_huggingface_hub(
+    stream: bool, server: RunningServer, solution: dict[str, Any]
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    client = hub.InferenceClient(base_url=f"{server.address}/v1", api_key=server.token)
+    reply = client.chat_completion(
+        MESSAGES, model="brief", stream=stream, seed=3, extra_body=CHOICES["extra_body"]
+    )
+    expected = solution["answer"] or "No answer was found."
+    if not stream:
+        assert reply.choices[0].message.content == expected
+        return
+    deltas = [chunk.choices[0].delta for chunk in reply if chunk.choices]
+    assert "".join(delta.content or "" for delta in deltas) == expected
+    reasoning = "".join(delta.get("reasoning_content") or "" for delta in deltas)
+    assert all(sample["text"] in reasoning for sample in solution["samples"])
 
 
 def test_a_stream_that_is_closed_stops_its_work(chat: openai.OpenAI, server: RunningServer) -> None:
