@@ -41,8 +41,8 @@ class Merge:
 def merge(job: Merge, on_progress: Progress | None = None) -> None:
     """Add the adapter to the base's weights and write them with all metadata and the tokenizer.
 
-    F16, Q8_0 and same are written directly; a mixture goes through an F16 file beside the output,
-    which llama.cpp's quantizer reads.
+    F16, Q8_0 and same are written directly. A mixture goes through a file beside the output, with
+    the changed tensors in F16, for llama.cpp's quantizer; it copies what has its type already.
 
     Raises AdapterError if the adapter does not fit, ModelFileError for damaged files,
     ConversionError if the output cannot be written.
@@ -64,7 +64,7 @@ def merge(job: Merge, on_progress: Progress | None = None) -> None:
         ) as temporary:
             write_recoded(recoding, temporary, on_progress)
         return
-    recoding = Recoding(base, "F16", adapter, job.scale)
+    recoding = Recoding(base, "F16", adapter, job.scale, only_changed=True)
     half = job.output.with_name(f"{job.output.name}.f16")
     needed_bytes = recoding.output_bytes()
     with (
@@ -72,4 +72,4 @@ def merge(job: Merge, on_progress: Progress | None = None) -> None:
         scratch_file(half, needed_bytes=needed_bytes) as scratch,
     ):
         write_recoded(recoding, scratch, on_progress)
-        run_quantizer(scratch, temporary, job.quantization, on_progress)
+        run_quantizer(scratch, temporary, job.quantization, on_progress, allow_requantize=True)

@@ -48,6 +48,7 @@ class Recoding:
     Attributes:
         base: a checked base.
         type_name: F32, F16 or Q8_0 for all matrices; None to give each tensor the type it had.
+        only_changed: leave tensors that the adapter does not change in the type they have.
         adapter: what to add, or None.
         scale: what the adapter is multiplied by.
     """
@@ -56,6 +57,7 @@ class Recoding:
     type_name: str | None = None
     adapter: LoraAdapter | None = None
     scale: float = 1.0
+    only_changed: bool = False
 
     def metadata(self) -> Metadata:
         """All of the base's metadata; only the type of the file may be another."""
@@ -67,6 +69,8 @@ class Recoding:
     def type_of(self, tensor: TensorInfo) -> str:
         """The type of a tensor in the output."""
         if self.type_name is None or len(tensor.shape) < 2:
+            return tensor.type
+        if self.only_changed and not self.changes(tensor):
             return tensor.type
         if tensor.shape[0] % block_elements(self.type_name):
             return _FALLBACK

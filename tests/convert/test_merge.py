@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from random_adapter import RandomAdapter, write_random_adapter
 
 from lorid_edge.convert.lora import LoraConversion, convert_lora
 from lorid_edge.convert.merge import Merge, merge
+from lorid_edge.convert.quantize import Quantization, quantize
 from lorid_edge.convert.tensor_data import MappedTensors, read_tensor
 from lorid_edge.errors import AdapterError, ConversionError, UsageError
 from lorid_edge.formats.gguf import check_base, read_gguf
@@ -81,6 +83,23 @@ def test_other_types_keep_metadata_and_tokenizer(
     error = np.abs(values(tmp_path / "m.gguf", QUERY) - expected).max() / np.abs(expected).max()
     assert error < {"F16": 1e-3, "Q8_0": 0.01, "Q4_K_M": 0.1}[name]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.gguf"]
+
+
+def test_a_mixture_copies_what_has_its_type_already(
+    base: Path, make_peft: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Packing embeddings and output a second time would lose accuracy for nothing."""
+    packed = tmp_path / "q4.gguf"
+    quantize(Quantization(base, packed, "Q4_0"))
+    folder = make_peft(RandomAdapter(modules=("self_attn.q_proj",)), of=packed)
+    convert_lora(LoraConversion(folder, packed, tmp_path / "a.gguf"))
+    merge(Merge(packed, tmp_path / "a.gguf", tmp_path / "m.gguf", "Q4_0"))
+    before, after = read_gguf(packed), read_gguf(tmp_path / "m.gguf")
+    with MappedTensors(before) as old, MappedTensors(after) as new:
+        for name, tensor in before.tensors.items():
+            assert after.tensors[name].type == tensor.type
+            same = old.raw(tensor) == new.raw(after.tensors[name])
+            assert same != name.endswith("attn_q.weight")
 
 
 def test_an_adapter_of_another_base_is_refused(
