@@ -11,18 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lorid_edge.convert.architectures import LINEAR_MODULES
 from lorid_edge.formats.gguf import GgufFile
 from lorid_edge.formats.safetensors import write_safetensors
-
-LINEAR = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
 
 
 @dataclass(frozen=True)
@@ -43,7 +34,7 @@ class RandomAdapter:
     true_rank: int | None = None
     decay: float = 0.0
     strength: float = 0.5
-    modules: tuple[str, ...] = tuple(LINEAR)
+    modules: tuple[str, ...] = tuple(LINEAR_MODULES)
     seed: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -57,7 +48,7 @@ def write_random_adapter(drawn: RandomAdapter, base: GgufFile, folder: Path) -> 
     for layer in range(layers):
         for module in drawn.modules:
             path = f"model.layers.{layer}.{module}"
-            inputs, outputs = base.tensors[f"blk.{layer}.{LINEAR[module]}.weight"].shape
+            inputs, outputs = base.tensors[f"blk.{layer}.{LINEAR_MODULES[module]}.weight"].shape
             a, b = _draw(drawn, module, inputs, outputs, chance)
             tensors[f"base_model.model.{path}.lora_A.weight"] = a
             tensors[f"base_model.model.{path}.lora_B.weight"] = b

@@ -15,6 +15,7 @@ from lorid_edge.errors import LoridError, UsageError
 
 from . import streams
 from .opening import Opening, open_solver
+from .options import ContextTokens, LowMemory, PackName, Threads, Width, Yes
 
 if TYPE_CHECKING:
     from lorid_edge.serve.settings import Access, Limits
@@ -33,9 +34,7 @@ Examples:
 
 
 def serve(
-    pack: Annotated[
-        str, typer.Option(help="Name of a pack, or the path of a pack's folder.")
-    ] = "standard",
+    pack: PackName = "standard",
     stdio: Annotated[
         bool, typer.Option("--stdio", help="Talk JSON-RPC with the parent process instead.")
     ] = False,
@@ -51,16 +50,10 @@ def serve(
         list[str] | None,
         typer.Option(help="A web origin whose pages may ask, as http://localhost:3000."),
     ] = None,
-    width: Annotated[int, typer.Option(help="Samples of a role at once, 1 to 32.")] = 4,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads to decode with; chosen by the machine if not given.")
-    ] = None,
-    context_tokens: Annotated[
-        int | None, typer.Option(help="Longest question and answer of a sample together.")
-    ] = None,
-    low_memory: Annotated[
-        bool, typer.Option("--low-memory", help="Less memory, slower: one context for all roles.")
-    ] = False,
+    width: Width = 4,
+    threads: Threads = None,
+    context_tokens: ContextTokens = None,
+    low_memory: LowMemory = False,
     queue_length: Annotated[
         int, typer.Option(help="Requests that may wait; more get status 429.")
     ] = 64,
@@ -80,9 +73,7 @@ def serve(
     stop_seconds: Annotated[
         float, typer.Option(help="How long what runs may go on when the server is to stop.")
     ] = 2.5,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Fetch what is missing unasked.")
-    ] = False,
+    yes: Yes = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print address and token as one line of JSON.")
     ] = False,

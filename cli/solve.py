@@ -12,6 +12,7 @@ import typer
 from lorid_edge.errors import UsageError
 
 from . import streams
+from .options import ContextTokens, LowMemory, PackName, Threads, Width, Yes
 
 EXAMPLES = """
 Examples:
@@ -33,29 +34,21 @@ def solve(
             help="The problem in words; - reads it from standard input.", show_default=False
         ),
     ] = None,
-    pack: Annotated[
-        str, typer.Option(help="Name of a pack, or the path of a pack's folder.")
-    ] = "standard",
+    pack: PackName = "standard",
     policy: Annotated[
         str, typer.Option(help="Whom to ask and when to stop: ir, dr, paper, vote or adaptive.")
     ] = "adaptive",
     max_rounds: Annotated[
         int | None, typer.Option(help="Most rounds; the policy's own if not given.")
     ] = None,
-    width: Annotated[int, typer.Option(help="Samples of a role at once, 1 to 32.")] = 4,
+    width: Width = 4,
     max_seconds: Annotated[
         float | None, typer.Option(help="Stop then with the best answer so far.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same solution.")] = 0,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads to decode with; chosen by the machine if not given.")
-    ] = None,
-    context_tokens: Annotated[
-        int | None, typer.Option(help="Longest question and answer of a sample together.")
-    ] = None,
-    low_memory: Annotated[
-        bool, typer.Option("--low-memory", help="Less memory, slower: one context for all roles.")
-    ] = False,
+    threads: Threads = None,
+    context_tokens: ContextTokens = None,
+    low_memory: LowMemory = False,
     ignore_base_hash: Annotated[
         bool,
         typer.Option(
@@ -70,9 +63,7 @@ def solve(
     trace: Annotated[
         bool, typer.Option("--trace", help="Print every sample's text to stderr.")
     ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Fetch what is missing unasked.")
-    ] = False,
+    yes: Yes = False,
     file: Annotated[
         Path | None, typer.Option(help="Solve all problems of a file of JSON lines; resumable.")
     ] = None,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from lorid_edge.errors import ModelFileError
 from lorid_edge.formats.gguf import GgufFile
 
-_LINEAR = {
+LINEAR_MODULES = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
@@ -26,6 +26,8 @@ _LINEAR = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+"""The linear modules of a layer and what GGUF calls them."""
+
 _OUTPUT, _EMBEDDING = "output.weight", "token_embd.weight"
 _PERMUTED = {"llama": True, "qwen2": False, "gemma3": False}
 _PREFIX = re.compile(r"^(?:model\.language_model|language_model\.model|model)\.")
@@ -75,14 +77,14 @@ class Architecture:
         if inner == "embed_tokens":
             return _EMBEDDING
         match = _LAYER.fullmatch(inner)
-        if match is None or match[2] not in _LINEAR:
+        if match is None or match[2] not in LINEAR_MODULES:
             return None
-        return f"blk.{int(match[1])}.{_LINEAR[match[2]]}.weight"
+        return f"blk.{int(match[1])}.{LINEAR_MODULES[match[2]]}.weight"
 
     def linear_modules(self) -> Iterator[str]:
         """The paths of all linear modules in the layers, the output not among them."""
         for layer in range(self.layers):
-            for name in _LINEAR:
+            for name in LINEAR_MODULES:
                 yield f"model.layers.{layer}.{name}"
 
     def in_gguf_order(self, weight: str, b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

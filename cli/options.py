@@ -1,0 +1,20 @@
+"""Options that several commands have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+PackName = Annotated[str, typer.Option(help="Name of a pack, or the path of a pack's folder.")]
+Width = Annotated[int, typer.Option(help="Samples of a role at once, 1 to 32.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads to decode with; chosen by the machine if not given.")
+]
+ContextTokens = Annotated[
+    int | None, typer.Option(help="Longest question and answer of a sample together.")
+]
+LowMemory = Annotated[
+    bool, typer.Option("--low-memory", help="Less memory, slower: one context for all roles.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Fetch what is missing unasked.")]
