@@ -156,3 +156,18 @@ def test_an_interrupted_merge_leaves_nothing(
     assert child.returncode == code, errors
     assert "Traceback" not in errors
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_a_terminal_sees_a_bar(base: Path, adapter: Path, tmp_path: Path) -> None:
+    import pexpect
+
+    arguments = ["convert", "merge", str(base), str(adapter), "-o", str(tmp_path / "m.gguf")]
+    terminal = {**os.environ, "TERM": "xterm-256color"}
+    terminal.pop("NO_COLOR", None)
+    child = pexpect.spawn(PROGRAM, arguments, env=terminal, timeout=60, dimensions=(24, 100))
+    child.expect("merging .*100%")
+    child.expect(r"m\.gguf: ")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
