@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from lorid_edge.errors import UsageError
+
 from . import convert_checks, streams
 from .converting import as_json, base_path, progress, require_choice
 
@@ -68,10 +70,15 @@ def lora(
     Example: lorid-edge convert lora peft-adapter --base tiny -o adapter.gguf --type q8_0
     """
     from lorid_edge.convert.lora import LoraConversion, convert_lora
-    from lorid_edge.formats.adapter_card import AdapterCard
+    from lorid_edge.formats.adapter_card import MAX_TEXT_CHARACTERS, AdapterCard
     from lorid_edge.roles import Role
 
     roles = tuple(known.value for known in Role)
+    for option, text in (("--training-data", training_data), ("--licence", licence)):
+        if text is not None and not 1 <= len(text) <= MAX_TEXT_CHARACTERS:
+            raise UsageError(
+                f"{option} has {len(text)} characters; expected 1 to {MAX_TEXT_CHARACTERS}."
+            )
     card = AdapterCard(
         role=Role(require_choice("--role", role, roles)) if role else None,
         training_data=training_data,

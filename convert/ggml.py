@@ -76,9 +76,9 @@ def pack(rows: FloatArray, type_name: str) -> bytes:
     """
     largest = float(np.abs(rows).max(initial=0.0))  # NaN and inf show up in it
     if not largest < np.inf or (type_name != "F32" and largest > F16_LARGEST):
+        allowed = "finite numbers" if type_name == "F32" else f"numbers up to {F16_LARGEST:g}"
         raise ConversionError(
-            f"a value of {largest:g} cannot be stored as {type_name}, "
-            f"whose largest is {F16_LARGEST if type_name != 'F32' else 'finite'}"
+            f"a value of {largest:g} cannot be stored as {type_name}, expected {allowed}"
         )
     if type_name == "F32":
         return rows.tobytes()

@@ -9,7 +9,7 @@ from lorid_edge.convert.ggml import FloatArray
 from lorid_edge.convert.lora_adapter import PairInfo
 from lorid_edge.convert.tensor_data import read_tensor
 from lorid_edge.errors import AdapterError
-from lorid_edge.formats.adapter_card import AdapterCard
+from lorid_edge.formats.adapter_card import MAX_TEXT_CHARACTERS, AdapterCard
 from lorid_edge.formats.adapters import (
     ALPHA_KEY,
     BASE_SHA256_KEY,
@@ -67,7 +67,7 @@ def _pair_info(name: str, a: TensorInfo, b: TensorInfo, alpha: float) -> PairInf
 
 def _card(gguf: GgufFile) -> AdapterCard:
     def text(key: str) -> str | None:
-        return gguf.text(key)[:4096] or None
+        return gguf.text(key)[:MAX_TEXT_CHARACTERS] or None
 
     role = text(ROLE_KEY)
     return AdapterCard(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from math import isfinite, sqrt
+from math import sqrt
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -161,9 +161,6 @@ def _pattern_problems(config: PeftConfig) -> Iterator[str]:
         problem = _pattern_problem(pattern)
         if problem is not None:
             yield f"{field}: the pattern {pattern[:80]!r} {problem}"
-    scale = config.lora_alpha / config.r
-    if not isfinite(scale):
-        yield f"lora_alpha {config.lora_alpha} / r {config.r} is no finite number"
 
 
 def _pattern_problem(pattern: str) -> str | None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -93,8 +92,8 @@ class Recoding:
             return file_bytes(self.metadata(), _plan(self, mapped))
 
 
-def recode(job: Recoding, file: BinaryIO, on_progress: Progress | None = None) -> None:
-    """Write the output to `file`.
+def write_recoded(job: Recoding, path: Path, on_progress: Progress | None = None) -> None:
+    """Write the output to `path`, which is made or replaced.
 
     Raises ConversionError, before anything is written, if a type cannot be packed, and when a
     value comes out that the type cannot hold.
@@ -103,7 +102,7 @@ def recode(job: Recoding, file: BinaryIO, on_progress: Progress | None = None) -
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
         raise ConversionError(f"{job.base.path} cannot be written in these types:{lines}")
-    with MappedTensors(job.base) as mapped:
+    with MappedTensors(job.base) as mapped, path.open("wb") as file:
         tensors = _plan(job, mapped)
         total_bytes = sum(tensor.size_bytes for tensor in tensors)
 
@@ -161,9 +160,3 @@ def _delta_factors(job: Recoding, tensor: TensorInfo) -> tuple[FloatArray, Float
     a, b = job.adapter.load(tensor.name)
     factor = np.float32(job.adapter.pairs[tensor.name].scale * job.scale)
     return np.ascontiguousarray(a), b * factor
-
-
-def write_recoded(job: Recoding, path: Path, on_progress: Progress | None = None) -> None:
-    """`recode` into the file at `path`, which is made or replaced."""
-    with path.open("wb") as file:
-        recode(job, file, on_progress)

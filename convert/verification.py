@@ -69,7 +69,6 @@ class Verification:
     positions: int = 512
     prompts: Sequence[str] = ()
     as_shipped: bool = False
-    ignore_base_hash: bool = False
     tolerance: Tolerance = field(default_factory=Tolerance)
 
 

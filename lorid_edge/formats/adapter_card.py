@@ -16,8 +16,9 @@ from lorid_edge.roles import Role
 
 CARD_NAME = "lorid_adapter.json"
 MAX_CARD_BYTES = 2**16
+MAX_TEXT_CHARACTERS = 4096
 
-_Text = Annotated[str, Field(min_length=1, max_length=4096)]
+_Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS)]
 
 
 class AdapterCard(BaseModel):

@@ -92,6 +92,11 @@ def test_verify_passes_and_fails_with_exit_codes(
 
 WRONG: dict[str, tuple[tuple[str, ...], int, str]] = {
     "type": (("lora", "PEFT", "--base", "BASE", "-o", "o", "--type", "q4"), 2, "--type is 'q4'"),
+    "no text": (
+        ("lora", "PEFT", "--base", "BASE", "-o", "o", "--training-data", ""),
+        2,
+        "--training-data has 0 characters",
+    ),
     "role": (("lora", "PEFT", "--base", "BASE", "-o", "o", "--role", "poet"), 2, "--role is"),
     "base": (("lora", "PEFT", "--base", "nix", "-o", "o"), 1, "no such file, and no pack"),
     "no folder": (("lora", "nix", "--base", "BASE", "-o", "o"), 1, "nix: no such folder"),
