@@ -1,0 +1,1 @@
+"""Data sets: records of problems, their splits, and the wall between training and testing."""

@@ -1,0 +1,1 @@
+"""The trainer: from records to LoRA adapters. Needs the extra `train`."""
