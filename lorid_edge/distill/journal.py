@@ -63,6 +63,13 @@ class Journal:
                         f"this run has {value!r}. Use another --output, or that run's settings."
                     )
 
+    def retry_unless(self, made: dict[str, Any]) -> None:
+        """Let problems be tried again that were set aside under other circumstances than `made`."""
+        self._done = {problem_of(line) for line in self._lines}
+        for line in self._aside:
+            if all(line.get(name) == value for name, value in made.items()):
+                self._done.add(problem_of(line))
+
     def keep(self, lines: Sequence[Line]) -> None:
         """Add the records of one problem; when this returns, they survive a power loss.
 
