@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from lorid_edge.errors import LoridError, UsageError
 
-from . import background, convert, doctor, packs, serve, solve
+from . import background, convert, distill, doctor, packs, serve, solve
 
 DEBUG_VARIABLE = "LORID_EDGE_DEBUG"
 
@@ -61,6 +61,7 @@ app = typer.Typer(
 app.command("solve")(solve.solve)
 app.add_typer(packs.app, name="packs")
 app.add_typer(convert.app, name="convert")
+app.add_typer(distill.app, name="distill")
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 
