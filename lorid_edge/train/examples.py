@@ -6,7 +6,7 @@ Not responsible for where records come from (`lorid_edge.data`), nor for the wor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,9 +83,11 @@ class Curriculum:
 
 
 class ExampleVocabulary(Vocabulary, Protocol):
-    """What token examples need of a base. See `engine.Model`."""
+    """What making and showing token examples needs of a base. See `engine.Model`."""
 
     def continuation_tokens(self, text: str) -> list[int]: ...
+    def piece(self, token: int) -> bytes: ...
+    def special_text(self, token: int) -> str: ...
 
 
 class ExampleMaker:
@@ -126,15 +128,3 @@ class ExampleMaker:
         if begin == 0:
             return self._vocabulary.tokenize(text[begin:end], special=False)
         return self._vocabulary.continuation_tokens(text[begin:end]) if begin < end else []
-
-
-def within(
-    examples: Sequence[TokenExample], max_tokens: int
-) -> tuple[list[TokenExample], int]:
-    """The examples of at most `max_tokens` tokens, and how many are longer."""
-    fitting = [
-        example
-        for example in examples
-        if len(example.prompt) + len(example.completion) <= max_tokens
-    ]
-    return fitting, len(examples) - len(fitting)

@@ -8,6 +8,7 @@ Reading one touches that file alone; whether its data and its base are there is 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -208,17 +209,17 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> tuple[Recipe | Non
     document = _document(path)
     for override in overrides:
         _merge(document, _parsed_override(override))
-    try:
-        return Recipe.model_validate(document), []
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-    problems = [f"{_key(item['loc'])}: {_message(item)}" for item in details]
-    for item in details:
-        _remove(document, item["loc"])
-    try:
-        return Recipe.model_validate(document), problems
-    except ValidationError:
-        return None, problems
+    problems: list[str] = []
+    while True:
+        try:
+            return Recipe.model_validate(document), problems
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+        new = [f"{_key(item['loc'])}: {_message(item)}" for item in details]
+        problems += [problem for problem in new if problem not in problems]
+        removed = [_remove(document, item["loc"]) for item in details]
+        if not any(removed):
+            return None, problems
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -236,19 +237,13 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _parsed_override(override: str) -> dict[str, Any]:
-    key, _, value = override.partition("=")
-    for text in (value, _quoted(value)):
+    key, equals, value = override.partition("=")
+    for text in (value, json.dumps(value)) if equals else ():
         try:
             return tomllib.loads(f"{key} = {text}")
         except tomllib.TOMLDecodeError:
             continue
     raise RecipeError(f"{override!r} sets nothing; expected key=value, as training.epochs=1")
-
-
-def _quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text)
 
 
 def _merge(document: dict[str, Any], change: dict[str, Any]) -> None:
@@ -259,17 +254,17 @@ def _merge(document: dict[str, Any], change: dict[str, Any]) -> None:
             document[key] = value
 
 
-def _remove(document: dict[str, Any], location: tuple[int | str, ...]) -> None:
-    """Take out the key at a location, or the nearest that is there."""
-    place: Any = document
-    for key in location[:-1]:
-        if not isinstance(place, dict) or not isinstance(place.get(key), dict):
-            break
+def _remove(document: dict[Any, Any], location: tuple[int | str, ...]) -> bool:
+    """Take out the key at a location, or the nearest that is there; False if there is none."""
+    place = document
+    for key in location:
+        if key not in place:
+            return False
+        if not isinstance(place[key], dict) or key == location[-1]:
+            del place[key]
+            return True
         place = place[key]
-    else:
-        key = location[-1] if location else ""
-    if isinstance(place, dict):
-        place.pop(key, None)
+    return False
 
 
 def _key(location: tuple[int | str, ...]) -> str:
@@ -281,6 +276,8 @@ def _message(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         return "unknown key"
     message = str(item["msg"]).removeprefix("Value error, ")
-    return message[:1].lower() + message[1:] + (
-        f", not {item['input']!r}" if isinstance(item["input"], int | float | str) else ""
+    return (
+        message[:1].lower()
+        + message[1:]
+        + (f", not {item['input']!r}" if isinstance(item["input"], int | float | str) else "")
     )
