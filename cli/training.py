@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lorid_edge.errors import CancelledError, LoridError
+from lorid_edge.errors import CancelledError, UsageError
 from lorid_edge.roles import Role
 
 from . import streams
 from .converting import SECONDS_BETWEEN_LINES, progress
 
 if TYPE_CHECKING:
+    from lorid_edge.data.record import Record
     from lorid_edge.train.job import OnStep, StepReport
     from lorid_edge.train.plan import Plan
     from lorid_edge.train.run import RunFolder
@@ -54,6 +55,7 @@ def train(command: TrainCommand) -> dict[str, Any]:
         return _follow(command)
     with open_run(command.run, plan) as run:
         streams.note(f"run: {run.path}")
+        records = _evaluation_records(command, run)
         summaries = {}
         for role in plan.roles:
             if run.is_finished(role):
@@ -65,7 +67,7 @@ def train(command: TrainCommand) -> dict[str, Any]:
             "run": str(run.path),
             "roles": summaries,
         }
-        return {**summary, **_finish(command, run)}
+        return {**summary, **_finish(command, run, records)}
 
 
 def rehearse(command: TrainCommand) -> dict[str, Any]:
@@ -100,7 +102,22 @@ def _follow(command: TrainCommand) -> dict[str, Any]:
     raise typer.Exit(0)
 
 
-def _finish(command: TrainCommand, run: RunFolder) -> dict[str, Any]:
+def _evaluation_records(command: TrainCommand, run: RunFolder) -> tuple[Record, ...]:
+    """What to evaluate with; none if it is not wanted. Looked for before anything is trained."""
+    from lorid_edge.train.plan import development_records
+
+    plan, wanted = command.plan, command.evaluate
+    if plan.base.pack is None and (command.install or wanted):
+        raise UsageError(
+            f"{plan.path} names no pack, so there is nothing to install into or to evaluate."
+        )
+    if wanted is None:
+        is_complete = {*run.finished(), *plan.roles} == set(Role)
+        wanted = is_complete and plan.base.pack is not None and plan.recipe.evaluation.problems > 0
+    return development_records(plan) if wanted else ()
+
+
+def _finish(command: TrainCommand, run: RunFolder, records: tuple[Record, ...]) -> dict[str, Any]:
     """Convert, install and evaluate what is trained."""
     from lorid_edge.train.finish import build_pack, install_pack
 
@@ -108,31 +125,23 @@ def _finish(command: TrainCommand, run: RunFolder) -> dict[str, Any]:
         folder = build_pack(run, command.plan, on_progress)
     pack = command.plan.base.pack
     if folder is None or pack is None:
-        if command.install or command.evaluate:
-            raise LoridError(
-                "the recipe names no pack, so there is nothing to install into or to evaluate; "
-                f"the adapters are in {run.path}."
-            )
         return {"pack": None, "installed": False, "evaluation": []}
     if command.install:
         install_pack(folder, pack, run.finished())
-    wanted = command.evaluate
-    if wanted is None:
-        wanted = len(run.finished()) == len(Role) and command.plan.recipe.evaluation.problems > 0
     return {
         "pack": str(pack.folder if command.install else folder),
         "installed": command.install,
-        "evaluation": _evaluate(command, run) if wanted else [],
+        "evaluation": _evaluate(command, run, records) if records else [],
     }
 
 
-def _evaluate(command: TrainCommand, run: RunFolder) -> list[dict[str, Any]]:
-    from lorid_edge.data.datasets import Split, load_dataset
+def _evaluate(
+    command: TrainCommand, run: RunFolder, records: tuple[Record, ...]
+) -> list[dict[str, Any]]:
     from lorid_edge.evaluation.trial import try_pack
     from lorid_edge.train.run import write_json
 
     settings = command.plan.recipe.evaluation
-    records = load_dataset(settings.dataset, Split.DEVELOPMENT).records[: settings.problems or None]
     results = []
     for policy in settings.policies:
         with progress(f"evaluating {policy}") as on_progress:

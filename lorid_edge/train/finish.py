@@ -91,6 +91,7 @@ def with_adapters(manifest: str, adapters: dict[Role, Path], *, keeps_examples: 
         adapter = tomlkit.table()
         adapter["file"] = path.name
         adapter["sha256"] = sha256_of(path)
+        adapter.add(tomlkit.nl())
         settings["adapter"] = adapter
     return tomlkit.dumps(document)
 

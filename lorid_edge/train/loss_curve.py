@@ -29,7 +29,7 @@ class LossCurve:
         self._seconds_before: float | None = None
 
     def add(self, report: StepReport) -> None:
-        """Append a step, with the seconds that training has taken so far. Raises OSError."""
+        """Append a step, with the seconds so far, loading included. Raises OSError."""
         if self._seconds_before is None:
             kept = [row for row in read_curve(self.path) if row["step"] < report.step]
             self._seconds_before = kept[-1]["seconds"] if kept else 0.0

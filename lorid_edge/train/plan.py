@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lorid_edge.data.datasets import Dataset, Split, load_dataset
+from lorid_edge.data.held_out import question_hash
 from lorid_edge.data.record import Record
 from lorid_edge.errors import LoridError
 from lorid_edge.packs.store import PackStore
@@ -107,6 +108,27 @@ def make_plan(
     if empty:
         raise _refusal(path, empty)
     return Plan(recipe, path, base, datasets, planned)
+
+
+def development_records(plan: Plan) -> tuple[Record, ...]:
+    """The problems that the recipe evaluates with; none of them may have been trained on.
+
+    Raises:
+        RecipeError: they cannot be loaded, or are among what is trained on.
+    """
+    settings = plan.recipe.evaluation
+    try:
+        records = load_dataset(_beside(plan.path, settings.dataset), Split.DEVELOPMENT).records
+    except LoridError as problem:
+        raise _refusal(plan.path, [f"evaluation.dataset: {problem}"]) from problem
+    trained = {
+        question_hash(lesson.question) for role in plan.roles.values() for lesson in role.lessons
+    }
+    shared = sum(question_hash(record.question) in trained for record in records)
+    if shared:
+        problem = f"evaluation.dataset: {shared} of its questions are in the training data"
+        raise _refusal(plan.path, [problem])
+    return records[: settings.problems]
 
 
 def _refusal(path: Path, problems: Sequence[str]) -> RecipeError:

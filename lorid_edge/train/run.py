@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from lorid_edge.errors import LoridError
@@ -75,6 +77,8 @@ class RunFolder:
         draw_curve(folder, f"{plan.recipe.name}: {role.value}")
         summary = {**_training_summary(folder), "data": data_summary(plan, role_plan)}
         write_json(folder / ROLE_NAME, summary)
+        for checkpoint in folder.glob("checkpoint-*"):  # several times the size of the adapter
+            shutil.rmtree(checkpoint, ignore_errors=True)
         return summary
 
     def summary(self, role: Role) -> dict[str, Any]:
@@ -95,8 +99,7 @@ def open_run(path: Path, plan: Plan) -> Iterator[RunFolder]:
         path.mkdir(parents=True, exist_ok=True)
         with FileLock(path / ".lock", timeout=0):
             _require_same_run(path, plan)
-            recipe = plan.recipe.model_dump(mode="json", exclude_none=True)
-            write_json(path / RECIPE_NAME, recipe)
+            write_json(path / RECIPE_NAME, effective_recipe(plan))
             write_json(path / RUN_NAME, _run_description(path, plan))
             for role_plan in plan.roles.values():
                 (path / role_plan.role.value).mkdir(exist_ok=True)
@@ -105,6 +108,18 @@ def open_run(path: Path, plan: Plan) -> Iterator[RunFolder]:
         raise RunError(f"{path}: another process is training there; wait for it.") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}.") from error
+
+
+def effective_recipe(plan: Plan) -> dict[str, Any]:
+    """The recipe with the settings of each role written out."""
+    recipe = plan.recipe.model_dump(
+        mode="json", exclude_none=True, exclude={"data", "lora", "training", "roles"}
+    )
+    roles = {
+        role.value: plan.recipe.for_role(role).model_dump(mode="json", exclude_none=True)
+        for role in Role
+    }
+    return {**recipe, "roles": roles}
 
 
 def training_data_text(plan: Plan, role_plan: RolePlan) -> str:
@@ -166,15 +181,14 @@ def _training_summary(folder: Path) -> dict[str, Any]:
     if not rows:
         return {}
     tenth = max(1, len(rows) // 10)
-    seconds = rows[-1]["seconds"]
     return {
         "steps": rows[-1]["step"],
         "epochs": rows[-1]["epoch"],
         "first_loss": _mean_loss(rows[:tenth]),
         "last_loss": _mean_loss(rows[-tenth:]),
         "tokens": rows[-1]["tokens"],
-        "seconds": seconds,
-        "tokens_per_second": round(rows[-1]["tokens"] / seconds, 1) if seconds else None,
+        "seconds": rows[-1]["seconds"],
+        "tokens_per_second": round(median(row["tokens_per_second"] for row in rows), 1),
         "peak_memory_bytes": max(row["peak_memory_bytes"] for row in rows),
     }
 
@@ -192,37 +206,45 @@ def _run_description(path: Path, plan: Plan) -> dict[str, Any]:
         "base": {"source": plan.base.source, "sha256": plan.base.sha256},
         "versions": versions(),
         "machine": machine(),
-        "data": {**known, **{name: data.sha256 for name, data in plan.datasets.items()}},
+        "data": {**known, **{data.name: data.sha256 for data in plan.datasets.values()}},
     }
 
 
 def _require_same_run(path: Path, plan: Plan) -> None:
-    """Roles of one folder are trained by one recipe; which roles, and what follows, may differ."""
-    old = read_json(path / RECIPE_NAME)
-    if not old:
+    """What was begun is gone on with by the settings it was begun with; all else may differ."""
+    old, run = read_json(path / RECIPE_NAME), read_json(path / RUN_NAME)
+    begun = [role for role in Role if (path / role.value / CURVE_NAME).exists()]
+    if not old or not begun:
         return
-    new = json.loads(plan.recipe.model_dump_json(exclude_none=True))
-    for part in ("output", "evaluation", "description"):
-        old.pop(part, None)
-        new.pop(part, None)
-    differences = sorted(_differences(old, new, ""))
-    run = read_json(path / RUN_NAME)
+    differences = sorted(
+        _differences(_identity(old, begun), _identity(effective_recipe(plan), begun))
+    )
     if run.get("base", {}).get("sha256") != plan.base.sha256:
         differences.append("the base")
-    data = run.get("data", {})
-    differences += [
-        f"data {name}"
-        for name, dataset in plan.datasets.items()
-        if data.get(name, dataset.sha256) != dataset.sha256
-    ]
+    for role in begun:
+        for data in plan.data_of(role) if role in plan.roles else ():
+            if run.get("data", {}).get(data.name, data.sha256) != data.sha256:
+                differences.append(f"the data {data.name}")
     if differences:
         raise RunError(
-            f"{path} holds a run with other settings: {', '.join(differences)}. "
+            f"{path} holds a run with other settings: {', '.join(dict.fromkeys(differences))}. "
             "Name another folder with --run, or remove that one to begin anew."
         )
 
 
-def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
+def _identity(recipe: dict[str, Any], begun: Iterable[Role]) -> dict[str, Any]:
+    """What decides what the adapters of these roles become."""
+    kept = {key: recipe.get(key) for key in ("pack", "base", "prompts", "pack_examples")}
+    for role in begun:
+        settings = dict(recipe.get("roles", {}).get(role.value, {}))
+        training = settings.get("training", {})
+        free = ("device", "dtype", "checkpoint_seconds")
+        settings["training"] = {key: value for key, value in training.items() if key not in free}
+        kept[f"roles.{role.value}"] = settings
+    return kept
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for name in {*old, *new}:
             yield from _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))

@@ -82,9 +82,8 @@ def rehearse_role(
         fresh = shortened.settings.model_copy(update={"start_from": None})
         brief_plan.roles[role] = replace(shortened, settings=fresh)
     summary = train_role(run, brief_plan, role, on_step, should_stop)
-    speed = summary["tokens_per_second"]
-    seconds = role_plan.tokens * training.epochs / speed if speed else None
-    return {**summary, "estimated_seconds": seconds}
+    seconds = role_plan.tokens * training.epochs / summary["tokens_per_second"]
+    return {**summary, "estimated_seconds": round(seconds)}
 
 
 def _first_adapter(run: RunFolder, role_plan: RolePlan) -> Path | None:
