@@ -35,6 +35,10 @@ class OfflineError(DownloadError):
     """Something is missing and LORID_EDGE_OFFLINE forbids fetching it."""
 
 
+class DataError(LoridError):
+    """A data set is unknown, too broken to use, or not meant for what it was asked for."""
+
+
 class ConversionError(LoridError):
     """A converter could not do its work: output, disk, or a step in native code."""
 

@@ -59,10 +59,14 @@ class Places:
         """A base model. A file gets this name only after its SHA-256 matched."""
         return self.home / "bases" / f"{sha256[:12]}-{file_name}"
 
+    def dataset(self, sha256: str, file_name: str) -> Path:
+        """A file of a data set, named like a base once its SHA-256 matched."""
+        return self.home / "datasets" / f"{sha256[:12]}-{file_name}"
+
     def download(self, sha256: str) -> Path:
-        """The folder for the unfinished download of one base."""
+        """The folder for the unfinished download of one file."""
         return self.downloads / sha256
 
     def lock(self, sha256: str) -> Path:
-        """Held by the process that fetches or removes one base."""
+        """Held by the process that fetches or removes one file."""
         return self.downloads / f"{sha256}.lock"

@@ -12,7 +12,7 @@ from lorid_edge.errors import AdapterError, LoridError, ModelFileError, PackErro
 from lorid_edge.formats.adapters import AdapterInfo, check_adapter
 from lorid_edge.formats.gguf import GgufFile, check_base
 from lorid_edge.packs.checksums import known_sha256_of, remove_stamp, sha256_of
-from lorid_edge.packs.download import ProgressCallback, base_lock, pull_base
+from lorid_edge.packs.download import ProgressCallback, file_lock, pull_base
 from lorid_edge.packs.manifest import MANIFEST_NAME, PackManifest, load_manifest
 from lorid_edge.packs.places import Places
 from lorid_edge.roles import Role
@@ -88,7 +88,7 @@ class PackStore:
 
     @cached_property
     def _shipped(self) -> Path:
-        return _shipped_folder()
+        return shipped_folder()
 
     def known(self) -> list[str]:
         """The names of the packs shipped and of those in HOME/packs, in this order."""
@@ -153,7 +153,7 @@ class PackStore:
             return Removal(0, f"nothing to remove: the base of {pack.name} is not here")
         freed_bytes = sum(path.stat().st_size for path in paths)
         try:
-            with base_lock(base, pack.places):
+            with file_lock(base, pack.places):
                 pack.base_path.unlink(missing_ok=True)
                 remove_stamp(pack.base_path, pack.places.verified)
                 shutil.rmtree(download, ignore_errors=True)
@@ -178,7 +178,7 @@ class PackStore:
         return users
 
 
-def _shipped_folder() -> Path:
+def shipped_folder() -> Path:
     """The installed packs or, in a checkout that is not installed, its models/ folder."""
     from importlib import resources
 
