@@ -60,6 +60,7 @@ def main() -> None:
         for side, worker in workers.items():
             _say(worker, "step")
             reports[side].append(_hear(worker))
+            print(f"{side}: {reports[side][-1]['seconds']:.2f} s", file=sys.stderr, flush=True)
     for worker in workers.values():
         _say(worker, "stop")
         worker.wait()
