@@ -135,7 +135,7 @@ class _Run:
             self._restore(checkpoint.tensors)
         self._model.refresh()
         if isinstance(self._model, Decoder) and self._is_long:
-            self._model.compile()
+            self._model.compile_kernels()
         self._recent.append((time.perf_counter(), self.tokens))
 
     def advance(self, on_step: OnStep, should_stop: ShouldStop) -> bool:
