@@ -40,7 +40,7 @@ def open_solver(opening: Opening) -> Solver:
     store = PackStore()
     pack = store.find(opening.pack)
     if not pack.is_present:
-        _fetch_with_consent(store, pack, opening.may_fetch)
+        fetch_with_consent(store, pack, opening.may_fetch)
     try:
         return _load(store, pack, opening.settings)
     except MemoryShortageError as shortage:
@@ -53,7 +53,7 @@ def open_solver(opening: Opening) -> Solver:
     return open_solver(smaller)
 
 
-def _fetch_with_consent(store: PackStore, pack: Pack, may_fetch: bool) -> None:
+def fetch_with_consent(store: PackStore, pack: Pack, may_fetch: bool) -> None:
     """Say what is missing; ask if someone is there, else fetch at once."""
     from lorid_edge.packs.places import is_offline
 

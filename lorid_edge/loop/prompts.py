@@ -65,27 +65,48 @@ class RolePrompts:
         Raises:
             PackError: the base's chat template cannot be rendered.
         """
-        self._model = model
-        self._segments: dict[Role, list[str]] = {}
-        self._tokens_of_text: dict[str, tuple[int, ...]] = {}
-        for role in Role:
-            text = _render(model, manifest.prompt.system, manifest.roles[role])
-            pattern = "([" + "".join(_MARKS.values()) + "])"
-            self._segments[role] = re.split(pattern, text)
+        self._templates = {
+            role: PromptTemplate(model, manifest.prompt.system, manifest.roles[role])
+            for role in Role
+        }
 
     def fixed(self, role: Role) -> tuple[int, ...]:
         """The tokens in front of the question: the same for every problem."""
-        start = tuple(self._model.beginning_tokens())
-        tokens = self._template_tokens(self._segments[role][0])
-        # Many templates write the beginning-of-text token themselves.
-        return tokens if tokens[: len(start)] == start else start + tokens
+        return self._templates[role].fixed
 
     def build(self, role: Role, question: str, knowledge: str = "") -> Prompt:
         """The prompt for one sample; `knowledge` is used by the deep reasoner alone."""
+        return self._templates[role].build(question, knowledge)
+
+
+class PromptTemplate:
+    """One prompt with its system text and examples, rendered once and filled many times.
+
+    Attributes:
+        fixed: the tokens in front of the question.
+    """
+
+    def __init__(self, model: Model, system: str, settings: RoleSettings) -> None:
+        """Render the template.
+
+        Raises:
+            PackError: the base's chat template cannot be rendered.
+        """
+        self._model = model
+        self._tokens_of_text: dict[str, tuple[int, ...]] = {}
+        pattern = "([" + "".join(_MARKS.values()) + "])"
+        self._segments = re.split(pattern, _render(model, system, settings))
+        start = tuple(model.beginning_tokens())
+        tokens = self._template_tokens(self._segments[0])
+        # Many templates write the beginning-of-text token themselves.
+        self.fixed = tokens if tokens[: len(start)] == start else start + tokens
+
+    def build(self, question: str, knowledge: str = "") -> Prompt:
+        """The prompt for one question."""
         fillings = {_MARKS[QUESTION]: question.strip(), _MARKS[KNOWLEDGE]: knowledge.strip()}
-        tokens = self.fixed(role)
+        tokens = self.fixed
         hold_tokens = None
-        for segment in self._segments[role][1:]:
+        for segment in self._segments[1:]:
             if segment == _MARKS[KNOWLEDGE]:
                 hold_tokens = len(tokens)  # what follows differs from sample to sample
             if segment in fillings:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import statistics
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,13 +63,17 @@ def choose_device(settings: TrainingSettings) -> torch.device:
 
 
 def choose_dtype(settings: TrainingSettings, device: torch.device) -> torch.dtype:
-    """bfloat16 where asked for or where it is not slower than float32, measured on a CPU."""
+    """What the settings say; for "auto" bfloat16 where the device has instructions for it."""
     if settings.dtype != "auto":
         return torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    is_faster = _product_seconds(torch.bfloat16) < _product_seconds(torch.float32)
-    return torch.bfloat16 if is_faster else torch.float32
+    # What the processor can do, not a measurement: a run that goes on must choose the same again.
+    has_instructions = any(
+        getattr(torch.cpu, name, bool)()
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+    return torch.bfloat16 if has_instructions else torch.float32
 
 
 def base_sha256(path: Path) -> str:
@@ -90,14 +92,3 @@ def base_sha256(path: Path) -> str:
 def _parts(folder: Path) -> Iterator[Path]:
     yield from folder.glob("config.json")
     yield from folder.glob("*.safetensors")
-
-
-def _product_seconds(dtype: torch.dtype) -> float:
-    """Of a product of two matrices of 512 rows and columns: the median of a few."""
-    matrix = torch.ones(512, 512, dtype=dtype)
-    seconds = []
-    for _ in range(9):
-        start = time.perf_counter()
-        matrix @ matrix
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)

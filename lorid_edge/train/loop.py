@@ -39,7 +39,8 @@ from lorid_edge.train.memory import keep_freed_memory, peak_memory_bytes
 from lorid_edge.train.plain_model import PlainModel
 
 ADAPTER_FOLDER = "adapter"
-_FREE_SETTINGS = {"checkpoint_seconds", "device", "dtype"}  # they do not decide what is learned
+# The type itself is compared, not how it was asked for.
+_FREE_SETTINGS = {"checkpoint_seconds", "device", "dtype"}
 _RATE_STEPS = 10
 
 
@@ -93,7 +94,7 @@ class _Run:
         self.step, self.tokens = 0, 0
         self.steps = min(self._order.steps, training.max_steps or self._order.steps)
         dtype = choose_dtype(training, device)
-        self._identity = _identity(job, examples)
+        self._identity = _identity(job, examples, dtype)
         base = load_base(job.base, dtype, self._accelerator.device)
         is_fast = is_supported(base, job.lora, training.max_tokens)
         self._prefix_tokens = common_prefix_tokens(examples) if is_fast else 0
@@ -261,7 +262,7 @@ def _usable(job: AdapterJob) -> list[TokenExample]:
     return fitting
 
 
-def _identity(job: AdapterJob, examples: list[TokenExample]) -> dict[str, Any]:
+def _identity(job: AdapterJob, examples: list[TokenExample], dtype: torch.dtype) -> dict[str, Any]:
     """What decides the result, in JSON's types."""
     start = job.initial_adapter
     return {
@@ -270,6 +271,7 @@ def _identity(job: AdapterJob, examples: list[TokenExample]) -> dict[str, Any]:
         if start
         else None,
         "examples_sha256": examples_sha256(examples),
+        "dtype": str(dtype).removeprefix("torch."),
         "lora": job.lora.model_dump(mode="json"),
         "training": job.training.model_dump(mode="json", exclude=_FREE_SETTINGS),
     }

@@ -111,7 +111,7 @@ import os, signal, sys
 sys.path[:0] = {paths!r}
 from pathlib import Path
 from random_examples import random_examples
-from test_loop import LORA, TRAINING
+from lorid_edge.train.settings import LoraSettings, TrainingSettings
 from lorid_edge.train.job import AdapterJob
 from lorid_edge.train.loop import train_adapter
 
@@ -119,7 +119,9 @@ def on_step(report):
     if report.step == {step}:
         os.kill(os.getpid(), signal.SIGKILL)
 
-job = AdapterJob(Path({base!r}), random_examples(10), LORA, TRAINING, Path({folder!r}))
+job = AdapterJob(
+    Path({base!r}), random_examples(10), LoraSettings.model_validate_json({lora!r}),
+    TrainingSettings.model_validate_json({training!r}), Path({folder!r}))
 train_adapter(job, on_step, lambda: False)
 """
 
@@ -133,6 +135,8 @@ def test_a_killed_job_goes_on_to_the_same_bits(make_job: MakeJob, step: int) -> 
         step=step,
         base=str(killed.base),
         folder=str(killed.folder),
+        lora=LORA.model_dump_json(),
+        training=TRAINING.model_dump_json(),
     )
     done = subprocess.run([sys.executable, "-c", script], env=os.environ, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
@@ -151,9 +155,9 @@ def test_a_finished_job_is_not_trained_again(make_job: MakeJob) -> None:
 def test_a_checkpoint_of_another_job_is_refused_with_the_difference(make_job: MakeJob) -> None:
     with pytest.raises(CancelledError):
         run(make_job(), stop_after=1)
-    with pytest.raises(TrainingError, match="lora.rank: was 4, is 8"):
+    with pytest.raises(TrainingError, match=r"lora\.rank: was 4, is 8"):
         run(make_job(lora=LORA.model_copy(update={"rank": 8})))
-    with pytest.raises(TrainingError, match="learning_rate: was 0.01, is 0.02"):
+    with pytest.raises(TrainingError, match=r"learning_rate: was 0\.01, is 0\.02"):
         run(make_job(training=TRAINING.model_copy(update={"learning_rate": 2e-2})))
     with pytest.raises(TrainingError, match="examples_sha256"):
         run(make_job(examples=random_examples(10, seed=1)))
