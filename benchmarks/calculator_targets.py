@@ -25,15 +25,15 @@ def main() -> None:
     rationales = [record.rationale for record in dataset.records if record.rationale]
     store = PackStore()
     packs = [pack for pack in map(store.find, ("tiny", "small")) if pack.is_present]
-    for annotations in Annotations:
-        raw = [annotations.apply(rationale) for rationale in rationales]
+    for treatment in Annotations:
+        raw = [treatment.apply(rationale) for rationale in rationales]
         given = [as_calculated(text) for text in raw]
         straddled = {
             pack.name: _straddled(Model(pack.base_path, vocabulary_only=True), given)
             for pack in packs
         }
         row = {
-            "annotations": annotations.value,
+            "annotations": treatment.value,
             "rationales": len(raw),
             "as_they_are": _agreement(raw),
             "as_trained": _agreement(given),
