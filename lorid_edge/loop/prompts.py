@@ -78,6 +78,10 @@ class RolePrompts:
         """The prompt for one sample; `knowledge` is used by the deep reasoner alone."""
         return self._templates[role].build(question, knowledge)
 
+    def end_of_turn(self) -> int:
+        """The token that ends a role's reply. Raises PackError: the base knows no such token."""
+        return next(iter(self._templates.values())).end_of_turn()
+
 
 class PromptTemplate:
     """One prompt with its system text and examples, rendered once and filled many times.
@@ -86,7 +90,7 @@ class PromptTemplate:
         fixed: the tokens in front of the question.
     """
 
-    def __init__(self, model: Model, system: str, settings: RoleSettings) -> None:
+    def __init__(self, model: Vocabulary, system: str, settings: RoleSettings) -> None:
         """Render the template.
 
         Raises:
