@@ -126,8 +126,8 @@ def development_records(plan: Plan) -> tuple[Record, ...]:
     }
     shared = sum(question_hash(record.question) in trained for record in records)
     if shared:
-        problem = f"evaluation.dataset: {shared} of its questions are in the training data"
-        raise _refusal(plan.path, [problem])
+        found = f"evaluation.dataset: {shared} of its questions are in the training data"
+        raise _refusal(plan.path, [found])
     return records[: settings.problems]
 
 
