@@ -205,3 +205,29 @@ def random_checkpoint(name: str, tiny_base: Path, folder: Path) -> Path:
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_gets_colour_and_a_bar(workshop: Workshop, tmp_path: Path) -> None:
+    import pexpect
+
+    def said(*arguments: str, **environment: str) -> str:
+        child = pexpect.spawn(
+            str(Path(sys.executable).parent / "lorid-edge"),
+            ["train", str(workshop.recipe), "--role", "ir", *arguments],
+            env={**os.environ, "TERM": "xterm-256color", **environment},
+            dimensions=(30, 120),
+            encoding="utf-8",
+            timeout=60,
+        )
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == 0, child.before
+        return str(child.before)
+
+    shown = said("--show-example")
+    dim, green = shown.index("\x1b[2m"), shown.index("\x1b[32m")
+    assert dim < shown.index("How many has she?") < green < shown.index("She has 0 + 2 = 2 eggs.")
+    assert "[[trained" not in shown
+    assert "\x1b" not in said("--show-example", NO_COLOR="1")
+    assert "tokens/s" in said("--run", str(tmp_path / "run"))
