@@ -115,6 +115,10 @@ def _default_run(plan: Plan, max_steps: int | None) -> Path:
 
 
 def _tell_plan(plan: Plan) -> None:
+    from lorid_edge.train.training import is_main_process
+
+    if not is_main_process():
+        return
     for dataset in plan.datasets.values():
         for broken in dataset.broken:
             streams.note(f"{dataset.name}, line {broken.line}: {broken.reason}; passed over.")

@@ -227,7 +227,7 @@ def describe(summary: dict[str, Any]) -> str:
             f"{result['peak_memory_bytes'] / 1e9:.2f} GB"
         )
         if result.get("estimated_seconds"):
-            line += f"; all of it would take about {_duration(result['estimated_seconds'])}"
+            line += f"; all of it would take at most about {_duration(result['estimated_seconds'])}"
         lines.append(line)
     for result in summary.get("evaluation", ()):
         lines.append(

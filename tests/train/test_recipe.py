@@ -185,7 +185,7 @@ def test_examples_that_are_too_long_are_left_out_and_counted(workshop: Workshop)
 
 
 def test_only_the_training_split_of_gsm8k_is_trained_on(workshop: Workshop) -> None:
-    held_out = Path("/work/shared/data/gsm8k/test.jsonl")
+    held_out = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "test.jsonl"
     if not held_out.is_file():
         pytest.skip("needs GSM8K's files")
     assert "test" in refusal(workshop, f'data.reasoning=["{held_out}"]')
