@@ -79,9 +79,7 @@ class EngineTeacher:
                     continue
                 ask, prompt_tokens = self._asks.pop(progress.ticket)
                 sequence = progress.sequence
-                replies.append(
-                    Reply(ask.key, sequence.text, prompt_tokens, len(sequence.tokens))
-                )
+                replies.append(Reply(ask.key, sequence.text, prompt_tokens, len(sequence.tokens)))
         return replies
 
     def close(self) -> None:

@@ -88,7 +88,11 @@ def make_plan(
         problems += _role_problems(recipe, roles)
         for name in dict.fromkeys(n for role in roles for n in _names_of(recipe, role)):
             try:
-                datasets[name] = load_dataset(_beside(path, name), Split.TRAIN)
+                datasets[name] = load_dataset(
+                    _beside(path, name),
+                    Split.TRAIN,
+                    max_broken_fraction=recipe.data.max_broken_fraction,
+                )
             except LoridError as problem:
                 problems.append(str(problem))
         try:

@@ -86,12 +86,14 @@ class DataSettings(_Settings):
         knowledge: data sets with knowledge, for the knowledge generator and the deep reasoner.
         annotations: what becomes of `<<48/2=24>>`: strip, keep or where_needed.
         limit: at most so many examples of a role, the first ones; None for all.
+        max_broken_fraction: more broken lines than this in a data set, and nothing is trained.
     """
 
     reasoning: _Names = ()
     knowledge: _Names = ()
     annotations: Annotated[Annotations, Field(strict=False)] = Annotations.STRIP
     limit: Annotated[int, Field(ge=1)] | None = None
+    max_broken_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
 
 
 class RoleRecipe(_Settings):

@@ -164,6 +164,10 @@ def test_broken_lines_are_passed_over_up_to_a_limit(workshop: Workshop) -> None:
     message = refusal(workshop)
     assert "line 11" in message
     assert "line 12" in message
+    plan = make_plan(
+        workshop.recipe, [IR], overrides=["data.max_broken_fraction=0.2"], store=workshop.store
+    )
+    assert len(plan.roles[IR].examples) == 10
 
 
 def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
