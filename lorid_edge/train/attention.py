@@ -7,6 +7,7 @@ rows of the same product; keys and values are never repeated. Rotary embedding i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from lorid_edge.train import kernels
 from lorid_edge.train.batches import Pass
 
 MOST_TOKENS = 2048  # of an example: the weights of all layers are kept until the backward pass
+
+
+_ROWS = 96  # that attend at once, at least: fewer make products too small
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,16 @@ class Reach:
 
 
 def reaches(batch: Pass, only_trained: bool) -> list[Reach]:
-    """Of the prefix and of each example; with `only_trained` those rows alone attend."""
+    """Of the prefix and of each example; with `only_trained` those rows alone attend.
+
+    Long ones are cut: the first rows need not be multiplied with keys that are ahead of them.
+    """
     found = []
-    if batch.prefix_tokens and not only_trained:
-        prefix = slice(0, batch.prefix_tokens)
-        found.append(Reach(prefix, prefix, 0))
+    if not only_trained:
+        found += _cut(0, 0, batch.prefix_tokens, 0)
     for part in batch.segments:
         first = part.first_row if only_trained else part.start
-        own = slice(part.start, part.stop)
-        found.append(Reach(slice(first, part.stop), own, batch.prefix_tokens))
+        found += _cut(part.start, first, part.stop, batch.prefix_tokens)
     return found
 
 
@@ -111,6 +116,14 @@ class Attention(torch.autograd.Function):
         rotated = at_qkv[:, : heads.rotated]
         rotated.copy_(kernels.rotate(rotated, cosine, -sine))
         return at_qkv.flatten(1), None, None, None, None
+
+
+def _cut(start: int, first: int, stop: int, prefix: int) -> Iterator[Reach]:
+    """Of the rows from `first`, whose own keys begin at `start`."""
+    while first < stop:
+        end = first + _ROWS if stop - first >= 2 * _ROWS else stop
+        yield Reach(slice(first, end), slice(start, end), prefix)
+        first = end
 
 
 def _by_key_head(queries: torch.Tensor, heads: Heads) -> torch.Tensor:
