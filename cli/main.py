@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from lorid_edge.errors import LoridError, UsageError
 
-from . import background, convert, distill, doctor, packs, serve, solve
+from . import background, convert, distill, doctor, packs, serve, solve, train
 
 DEBUG_VARIABLE = "LORID_EDGE_DEBUG"
 
@@ -60,8 +60,9 @@ app = typer.Typer(
 )
 app.command("solve")(solve.solve)
 app.add_typer(packs.app, name="packs")
-app.add_typer(convert.app, name="convert")
 app.add_typer(distill.app, name="distill")
+app.command("train")(train.train)
+app.add_typer(convert.app, name="convert")
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 

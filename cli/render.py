@@ -287,3 +287,17 @@ def waiting(what: str) -> Iterator[None]:
     console = _console()
     with console.status(Text(printable(what)), refresh_per_second=5):
         yield
+
+
+def print_example(title: str, prompt: str, completion: str, end: str) -> None:
+    """A training example on stdout: the prompt dim, what is trained green, its end marked."""
+    console = Console(markup=False, highlight=False, emoji=False)
+    console.print(Text(printable(title), style="bold"))
+    console.print(
+        Text.assemble(
+            (printable(prompt), "dim"),
+            (printable(completion), "green"),
+            (printable(end), "bold black on green"),
+        )
+    )
+    console.print()

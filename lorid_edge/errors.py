@@ -43,6 +43,10 @@ class ConversionError(LoridError):
     """A converter could not do its work: output, disk, or a step in native code."""
 
 
+class TrainingError(LoridError):
+    """An adapter cannot be trained: base, device, checkpoint, or numbers that left all bounds."""
+
+
 class EngineError(LoridError):
     """llama.cpp failed to load a model, make a context or decode."""
 

@@ -47,12 +47,15 @@ class Model:
     adapters that it reads while it decodes, so adapters come and go only in between (`occupancy`).
     """
 
-    def __init__(self, path: Path, *, use_extra_buffers: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, use_extra_buffers: bool = True, vocabulary_only: bool = False
+    ) -> None:
         """Load the model.
 
         Args:
             path: a GGUF file that `check_base` has accepted.
             use_extra_buffers: repack weights for this CPU (faster; see `probe` for when not).
+            vocabulary_only: without the weights, in a moment; it tokenizes and cannot decode.
 
         Raises:
             EngineError: llama.cpp refuses the file.
@@ -60,6 +63,7 @@ class Model:
         self._binding = binding = native.load()
         parameters = binding.llama_model_default_params()
         parameters.use_extra_bufts = use_extra_buffers
+        parameters.vocab_only = vocabulary_only
         self.handle: Any = binding.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.handle:
             raise EngineError(
@@ -119,6 +123,10 @@ class Model:
         begin = self._binding.llama_vocab_bos(self.vocabulary)
         end = self._binding.llama_vocab_eos(self.vocabulary)
         return self.special_text(begin), self.special_text(end)
+
+    def end_token(self) -> int:
+        """The token that ends a text, as this vocabulary has it; -1 for none."""
+        return int(self._binding.llama_vocab_eos(self.vocabulary))
 
     def piece(self, token: int) -> bytes:
         """The bytes that `token` adds to a text; control tokens add none."""

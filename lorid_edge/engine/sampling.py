@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lorid_edge.engine import native
+from lorid_edge.errors import EngineError
 
 LogitsRow = npt.NDArray[np.float32]
 
@@ -44,12 +45,61 @@ class SamplingSettings:
     top_p: float = 0.95
 
 
+class Grammar:
+    """What a text may look like, in llama.cpp's GBNF, and how far one sample has come in it."""
+
+    def __init__(self, vocabulary: Any, grammar: str) -> None:
+        """Args:
+        vocabulary: llama.cpp's handle, `Model.vocabulary`.
+        grammar: with a rule `root`.
+
+        Raises:
+            EngineError: llama.cpp cannot read the grammar.
+        """
+        self._binding = binding = native.load()
+        self._sampler: Any = binding.llama_sampler_init_grammar(
+            vocabulary, grammar.encode("utf-8"), b"root"
+        )
+        if not self._sampler:
+            raise EngineError(f"llama.cpp cannot read this grammar:\n{grammar}")
+
+    def allows(self, token: int) -> bool:
+        """Whether `token` may come next."""
+        candidate = np.zeros(1, dtype=_CANDIDATE)
+        candidate["id"] = token
+        _apply(self._binding, self._sampler, candidate)
+        return bool(candidate["logit"][0] > -np.inf)
+
+    def restrict(self, logits: LogitsRow) -> LogitsRow:
+        """A copy of `logits` in which every token that may not come next has -inf."""
+        candidates = np.zeros(len(logits), dtype=_CANDIDATE)
+        candidates["id"] = np.arange(len(logits))
+        candidates["logit"] = logits
+        _apply(self._binding, self._sampler, candidates)
+        restricted = np.empty_like(logits)
+        restricted[candidates["id"]] = candidates["logit"]
+        return restricted
+
+    def accept(self, token: int) -> None:
+        """Go on by `token`, which is allowed."""
+        self._binding.llama_sampler_accept(self._sampler, token)
+
+    def close(self) -> None:
+        """Free the grammar."""
+        if self._sampler is not None:
+            self._binding.llama_sampler_free(self._sampler)
+            self._sampler = None
+
+
 class Sampler:
     """One sequence's sampler. Free it with `close`."""
 
-    def __init__(self, settings: SamplingSettings, seed: int) -> None:
+    def __init__(
+        self, settings: SamplingSettings, seed: int, grammar: Grammar | None = None
+    ) -> None:
         self._settings = settings
         self._binding = binding = native.load()
+        self._grammar = grammar
         self._chain: Any = None
         if settings.temperature <= 0:
             return
@@ -76,6 +126,15 @@ class Sampler:
         if banned is not None:
             logits = logits.copy()
             logits[banned] = -np.inf
+        token = self._draw(logits)
+        if self._grammar is not None:
+            # Most draws are allowed, and asking about one token is far cheaper than about all.
+            if not self._grammar.allows(token):
+                token = self._draw(self._grammar.restrict(logits))
+            self._grammar.accept(token)
+        return token
+
+    def _draw(self, logits: LogitsRow) -> int:
         if self._chain is None:
             return int(np.argmax(logits))
         floor = float(logits.max()) - CANDIDATE_NATS * self._settings.temperature
@@ -84,18 +143,26 @@ class Sampler:
         candidates["id"] = tokens
         candidates["logit"] = logits[tokens]
         candidates["p"] = 0.0
-        binding = self._binding
-        array = binding.llama_token_data_array(
-            data=ctypes.cast(candidates.ctypes.data, binding.llama_token_data_p),
-            size=len(candidates),
-            selected=-1,
-            sorted=False,
-        )
-        binding.llama_sampler_apply(self._chain, ctypes.byref(array))
+        array = _apply(self._binding, self._chain, candidates)
         return int(array.data[array.selected].id)
 
     def close(self) -> None:
-        """Free the chain."""
+        """Free the chain and the grammar."""
         if self._chain is not None:
             self._binding.llama_sampler_free(self._chain)
             self._chain = None
+        if self._grammar is not None:
+            self._grammar.close()
+            self._grammar = None
+
+
+def _apply(binding: Any, sampler: Any, candidates: npt.NDArray[Any]) -> Any:
+    """Hand candidates to a sampler of llama.cpp, which may reorder or change them in place."""
+    array = binding.llama_token_data_array(
+        data=ctypes.cast(candidates.ctypes.data, binding.llama_token_data_p),
+        size=len(candidates),
+        selected=-1,
+        sorted=False,
+    )
+    binding.llama_sampler_apply(sampler, ctypes.byref(array))
+    return array

@@ -15,7 +15,8 @@ import numpy as np
 
 from lorid_edge.calculator import forced_result
 from lorid_edge.engine.model import AdapterKey, Model
-from lorid_edge.engine.sampling import LogitsRow, Sampler, SamplingSettings
+from lorid_edge.engine.sampling import Grammar, LogitsRow, Sampler, SamplingSettings
+from lorid_edge.errors import UsageError
 
 
 class Finish(str, Enum):
@@ -46,6 +47,7 @@ class GenerationRequest:
         stop: texts that end the sample; they are not part of its text.
         is_complete: told the text so far; True ends the sample.
         calculator: force the results of arithmetic instead of sampling them.
+        grammar: GBNF that the text has to follow; "" for none. Not together with the calculator.
     """
 
     prompt: tuple[int, ...]
@@ -58,6 +60,11 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     is_complete: Callable[[str], bool] | None = None
     calculator: bool = False
+    grammar: str = ""
+
+    def __post_init__(self) -> None:
+        if self.calculator and self.grammar:
+            raise UsageError("A grammar cannot be followed while the calculator forces results.")
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,8 @@ class Sequence:
         self.calculator_calls: list[CalculatorCall] = []
         self.finish: Finish | None = None
         self._model = model
-        self._sampler = Sampler(request.sampling, request.seed)
+        grammar = Grammar(model.vocabulary, request.grammar) if request.grammar else None
+        self._sampler = Sampler(request.sampling, request.seed, grammar)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._emitted = 0
         self._forced: list[int] = []

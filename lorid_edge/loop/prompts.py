@@ -9,14 +9,38 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
-from lorid_edge.engine.model import Model
 from lorid_edge.errors import PackError
-from lorid_edge.packs.manifest import KNOWLEDGE, QUESTION, PackManifest, RoleSettings
+from lorid_edge.packs.manifest import KNOWLEDGE, QUESTION, Roles, RoleSettings
+from lorid_edge.packs.manifest import Prompt as CommonPrompt
 from lorid_edge.roles import Role
 
 # Characters of Unicode's private use area: no template produces them by itself.
 _MARKS = {QUESTION: "\ue000", KNOWLEDGE: "\ue001"}
+_REPLY_MARK = "\ue002"
+
+
+class Vocabulary(Protocol):
+    """What prompts need of a base: its tokenizer and its chat template. See `engine.Model`."""
+
+    path: Path
+
+    def chat_template(self) -> str | None: ...
+    def tokenize(self, text: str, *, special: bool) -> list[int]: ...
+    def beginning_tokens(self) -> list[int]: ...
+    def beginning_and_end_text(self) -> tuple[str, str]: ...
+    def end_token(self) -> int: ...
+
+
+class Asking(Protocol):
+    """How the roles are asked; a pack's manifest is one."""
+
+    @property
+    def prompt(self) -> CommonPrompt: ...
+    @property
+    def roles(self) -> Roles: ...
 
 
 @dataclass(frozen=True)
@@ -35,33 +59,58 @@ class Prompt:
 class RolePrompts:
     """The prompts of a pack's three roles, rendered once."""
 
-    def __init__(self, model: Model, manifest: PackManifest) -> None:
+    def __init__(self, model: Vocabulary, manifest: Asking) -> None:
         """Render the templates.
 
         Raises:
             PackError: the base's chat template cannot be rendered.
         """
-        self._model = model
-        self._segments: dict[Role, list[str]] = {}
-        self._tokens_of_text: dict[str, tuple[int, ...]] = {}
-        for role in Role:
-            text = _render(model, manifest.prompt.system, manifest.roles[role])
-            pattern = "([" + "".join(_MARKS.values()) + "])"
-            self._segments[role] = re.split(pattern, text)
+        self._templates = {
+            role: PromptTemplate(model, manifest.prompt.system, manifest.roles[role])
+            for role in Role
+        }
 
     def fixed(self, role: Role) -> tuple[int, ...]:
         """The tokens in front of the question: the same for every problem."""
-        start = tuple(self._model.beginning_tokens())
-        tokens = self._template_tokens(self._segments[role][0])
-        # Many templates write the beginning-of-text token themselves.
-        return tokens if tokens[: len(start)] == start else start + tokens
+        return self._templates[role].fixed
 
     def build(self, role: Role, question: str, knowledge: str = "") -> Prompt:
         """The prompt for one sample; `knowledge` is used by the deep reasoner alone."""
+        return self._templates[role].build(question, knowledge)
+
+    def end_of_turn(self) -> int:
+        """The token that ends a role's reply. Raises PackError: the base knows no such token."""
+        return next(iter(self._templates.values())).end_of_turn()
+
+
+class PromptTemplate:
+    """One prompt with its system text and examples, rendered once and filled many times.
+
+    Attributes:
+        fixed: the tokens in front of the question.
+    """
+
+    def __init__(self, model: Vocabulary, system: str, settings: RoleSettings) -> None:
+        """Render the template.
+
+        Raises:
+            PackError: the base's chat template cannot be rendered.
+        """
+        self._model = model
+        self._tokens_of_text: dict[str, tuple[int, ...]] = {}
+        pattern = "([" + "".join(_MARKS.values()) + "])"
+        self._segments = re.split(pattern, _render(model, system, settings))
+        start = tuple(model.beginning_tokens())
+        tokens = self._template_tokens(self._segments[0])
+        # Many templates write the beginning-of-text token themselves.
+        self.fixed = tokens if tokens[: len(start)] == start else start + tokens
+
+    def build(self, question: str, knowledge: str = "") -> Prompt:
+        """The prompt for one question."""
         fillings = {_MARKS[QUESTION]: question.strip(), _MARKS[KNOWLEDGE]: knowledge.strip()}
-        tokens = self.fixed(role)
+        tokens = self.fixed
         hold_tokens = None
-        for segment in self._segments[role][1:]:
+        for segment in self._segments[1:]:
             if segment == _MARKS[KNOWLEDGE]:
                 hold_tokens = len(tokens)  # what follows differs from sample to sample
             if segment in fillings:
@@ -69,6 +118,26 @@ class RolePrompts:
             else:
                 tokens += self._template_tokens(segment)
         return Prompt(tokens, len(tokens) - 1 if hold_tokens is None else hold_tokens)
+
+    def end_of_turn(self) -> int:
+        """The token that ends a role's reply: the template's own or, without one, that of a text.
+
+        Raises:
+            PackError: the base knows no such token.
+        """
+        template = self._model.chat_template()
+        token = self._model.end_token()
+        if template is not None:
+            messages = [
+                {"role": "user", "content": "?"},
+                {"role": "assistant", "content": _REPLY_MARK},
+            ]
+            text = _render_chat(self._model, template, messages, asks_for_reply=False)
+            closing = self._model.tokenize(text.rpartition(_REPLY_MARK)[2].strip(), special=True)
+            token = closing[0] if closing else token
+        if token < 0:
+            raise PackError(f"{self._model.path}: the base has no token that ends a reply.")
+        return token
 
     def _template_tokens(self, text: str) -> tuple[int, ...]:
         tokens = self._tokens_of_text.get(text)
@@ -78,7 +147,7 @@ class RolePrompts:
         return tokens
 
 
-def _render(model: Model, system: str, settings: RoleSettings) -> str:
+def _render(model: Vocabulary, system: str, settings: RoleSettings) -> str:
     """One role's prompt as text, with marks where question and knowledge go."""
     turns = [
         (settings.fill(example.question, example.knowledge), example.reply)
@@ -97,7 +166,13 @@ def _render(model: Model, system: str, settings: RoleSettings) -> str:
     return _render_chat(model, template, messages)
 
 
-def _render_chat(model: Model, template: str, messages: list[dict[str, str]]) -> str:
+def _render_chat(
+    model: Vocabulary,
+    template: str,
+    messages: list[dict[str, str]],
+    *,
+    asks_for_reply: bool = True,
+) -> str:
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -109,7 +184,7 @@ def _render_chat(model: Model, template: str, messages: list[dict[str, str]]) ->
     try:
         return environment.from_string(template).render(
             messages=messages,
-            add_generation_prompt=True,
+            add_generation_prompt=asks_for_reply,
             bos_token=begin,
             eos_token=end,
             raise_exception=refuse,

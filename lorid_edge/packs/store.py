@@ -88,7 +88,7 @@ class PackStore:
 
     @cached_property
     def _shipped(self) -> Path:
-        return _shipped_folder()
+        return shipped_folder()
 
     def known(self) -> list[str]:
         """The names of the packs shipped and of those in HOME/packs, in this order."""
@@ -178,7 +178,7 @@ class PackStore:
         return users
 
 
-def _shipped_folder() -> Path:
+def shipped_folder() -> Path:
     """The installed packs or, in a checkout that is not installed, its models/ folder."""
     from importlib import resources
 

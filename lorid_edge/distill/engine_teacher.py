@@ -1,0 +1,90 @@
+"""A teacher on this machine: a GGUF model on our engine, its JSON held by a grammar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lorid_edge.distill.knowledge import GRAMMAR, KNOWLEDGE_MAX_TOKENS, SYSTEM, TEMPLATE
+from lorid_edge.distill.teacher import Ask, Reply
+from lorid_edge.engine import shared_models
+from lorid_edge.engine.engine import Engine, EngineSettings
+from lorid_edge.engine.lane import LaneSettings
+from lorid_edge.engine.model import BARE
+from lorid_edge.engine.probe import probe
+from lorid_edge.engine.sampling import SamplingSettings
+from lorid_edge.engine.sequence import GenerationRequest
+from lorid_edge.engine.threads import choose_threads
+from lorid_edge.errors import ContextOverflowError
+from lorid_edge.formats.gguf import check_base
+from lorid_edge.loop.prompts import PromptTemplate
+from lorid_edge.packs.places import Places
+
+TEMPERATURE = 0.2
+"""As the method's authors ask their teacher (facts of their code, not of the paper's text)."""
+
+MEAN_ASK_TOKENS = 400
+"""Cells of the context for one request: a problem, its solution and the reply, with room."""
+
+
+class EngineTeacher:
+    """See `Teacher`."""
+
+    def __init__(
+        self, base: Path, base_sha256: str, *, capacity: int = 16, threads: int | None = None
+    ) -> None:
+        """Load the model and evaluate the examples of the prompt.
+
+        Raises ModelFileError for a damaged file, EngineError if llama.cpp cannot load it.
+        """
+        weight_types = {tensor.type for tensor in check_base(base).tensors.values()}
+        extra_buffers = probe(base, weight_types, Places.default().state).use_extra_buffers
+        self.name = base.name
+        self.capacity = capacity
+        self._model = shared_models.borrow(base, base_sha256, use_extra_buffers=extra_buffers)
+        self._template = PromptTemplate(self._model, SYSTEM, TEMPLATE)
+        fixed = self._template.fixed
+        lane = LaneSettings(
+            cells=len(fixed) + capacity * MEAN_ASK_TOKENS,
+            sequences=capacity + 2,
+            threads=choose_threads(threads).threads,
+        )
+        self._engine = Engine(self._model, EngineSettings(lane))
+        self._engine.prepare(BARE, [fixed])
+        self._asks: dict[int, tuple[Ask, int]] = {}
+        self._overlong: list[Reply] = []
+
+    def submit(self, ask: Ask) -> None:
+        """Begin with a request; one that cannot fit the context is answered with nothing."""
+        tokens = self._template.build(ask.question, ask.rationale).tokens
+        request = GenerationRequest(
+            prompt=tokens,
+            hold_tokens=len(self._template.fixed),
+            max_tokens=KNOWLEDGE_MAX_TOKENS,
+            seed=ask.seed,
+            sampling=SamplingSettings(temperature=TEMPERATURE),
+            grammar=GRAMMAR,
+        )
+        own_tokens = len(tokens) - len(self._template.fixed)
+        try:
+            self._asks[self._engine.submit(request)] = ask, own_tokens
+        except ContextOverflowError:
+            self._overlong.append(Reply(ask.key, "", 0, 0))
+
+    def next_replies(self) -> list[Reply]:
+        """Decode until a reply is complete. Raises EngineError if llama.cpp fails."""
+        replies, self._overlong = self._overlong, []
+        while not replies and self._asks:
+            for progress in self._engine.step():
+                if progress.sequence.finish is None:
+                    continue
+                ask, prompt_tokens = self._asks.pop(progress.ticket)
+                sequence = progress.sequence
+                replies.append(
+                    Reply(ask.key, sequence.text, prompt_tokens, len(sequence.tokens))
+                )
+        return replies
+
+    def close(self) -> None:
+        """Free the context; the weights stay as long as somebody else uses them."""
+        self._engine.close()
+        shared_models.give_back(self._model)

@@ -1,0 +1,55 @@
+"""A teacher: whoever turns a problem with its solution into a reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request to a teacher: a problem with its solution, and the seed of this attempt."""
+
+    key: str
+    question: str
+    rationale: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back.
+
+    Attributes:
+        prompt_tokens: tokens read for it; 0 where the teacher does not tell.
+        generated_tokens: tokens written.
+    """
+
+    key: str
+    text: str
+    prompt_tokens: int
+    generated_tokens: int
+
+
+class Teacher(Protocol):
+    """Answers many requests at once, in any order.
+
+    Attributes:
+        name: for data cards, e.g. the file of a model or "endpoint: model".
+        capacity: how many requests it works on at once; more only wait.
+    """
+
+    name: str
+    capacity: int
+
+    def submit(self, ask: Ask) -> None:
+        """Begin with a request."""
+
+    def next_replies(self) -> list[Reply]:
+        """Wait for the next replies; at least one, while requests are under way.
+
+        Raises LoridError when the teacher is beyond help: what came back before is not lost.
+        """
+
+    def close(self) -> None:
+        """Free what the teacher holds; requests under way are dropped."""

@@ -1,0 +1,1 @@
+"""What a pack is worth: accuracy on data sets, with its uncertainty and its cost."""

@@ -1,0 +1,232 @@
+"""The decoder of llama-like bases, arranged for training adapters: frozen weights, no padding.
+
+It computes what transformers and PEFT compute, up to rounding, in fewer and larger steps. Rows that
+no loss depends on are left out of the last layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from lorid_edge.train import kernels
+from lorid_edge.train.batches import Pass, Segment
+from lorid_edge.train.lora import NormedProduct, Product, StackedLora
+from lorid_edge.train.loss import completion_loss
+from lorid_edge.train.settings import LoraSettings
+
+ARCHITECTURES = ("llama", "mistral", "qwen2")
+_STACKS = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "output": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+_PROJECTIONS = frozenset(name.split(".")[1] for names in _STACKS.values() for name in names)
+
+
+def is_supported(model: Any, lora: LoraSettings, most_tokens: int) -> bool:
+    """Whether `Decoder` computes this base and adapter for examples of up to `most_tokens`."""
+    config = model.config
+    window = getattr(config, "sliding_window", None)
+    has_window = window is not None and window < most_tokens
+    if config.model_type == "qwen2":
+        has_window = has_window and bool(config.use_sliding_window)
+    return (
+        config.model_type in ARCHITECTURES
+        and config.hidden_act == "silu"
+        and not has_window
+        and lora.dropout == 0
+        and (lora.targets == "all-linear" or set(lora.targets) <= _PROJECTIONS)
+        and not getattr(config, "attention_dropout", 0)
+        and not getattr(config, "mlp_bias", False)
+        and model.model.layers[0].self_attn.o_proj.bias is None
+    )
+
+
+class _Layer(torch.nn.Module):
+    """One layer's stacks and norms."""
+
+    def __init__(self, path: str, layer: Any, lora: LoraSettings) -> None:
+        super().__init__()
+        self.stacks = torch.nn.ModuleDict()
+        for stack, names in _STACKS.items():
+            layers = [(f"{path}.{name}", layer.get_submodule(name)) for name in names]
+            adapted = frozenset(
+                name
+                for name, _ in layers
+                if lora.targets == "all-linear" or name.rpartition(".")[2] in lora.targets
+            )
+            self.stacks[stack] = StackedLora(layers, adapted, lora.rank, lora.alpha / lora.rank)
+        self.attention_norm = layer.input_layernorm.weight
+        self.mlp_norm = layer.post_attention_layernorm.weight
+
+    def normed(self, name: str, hidden: torch.Tensor, norm: torch.Tensor, epsilon: float) -> Any:
+        stack = self.stacks[name]
+        return NormedProduct.apply(hidden, stack.lora_a, stack.lora_b, stack, norm, epsilon)
+
+    def added(self, name: str, residual: torch.Tensor, inputs: torch.Tensor) -> Any:
+        stack = self.stacks[name]
+        return Product.apply(residual, inputs, stack.lora_a, stack.lora_b, stack)
+
+
+class Decoder(torch.nn.Module):
+    """A base with adapters, which takes passes and gives their loss."""
+
+    def __init__(self, model: Any, lora: LoraSettings, gradient_checkpointing: bool) -> None:
+        """Take over the weights of a transformers model, which is emptied layer by layer."""
+        super().__init__()
+        config = model.config
+        self._heads = config.num_attention_heads
+        self._key_heads = config.num_key_value_heads
+        self._head_size = getattr(config, "head_dim", None) or config.hidden_size // self._heads
+        self._epsilon = config.rms_norm_eps
+        self._checkpointing = gradient_checkpointing
+        self._embedding = model.model.embed_tokens.weight
+        self._vocabulary = model.lm_head.weight
+        self._last_norm = model.model.norm.weight
+        self._rotary = [model.model.rotary_emb]  # in a list: no part of this module
+        self.layers = torch.nn.ModuleList()
+        for index in range(len(model.model.layers)):
+            self.layers.append(_Layer(f"model.layers.{index}", model.model.layers[index], lora))
+            model.model.layers[index] = torch.nn.Identity()  # frees the weights that were copied
+
+    def stacks(self) -> Iterator[StackedLora]:
+        """All stacks, in the order of the layers."""
+        for layer in self.layers:
+            for name in _STACKS:
+                stack = layer.stacks[name]
+                if any(part.place is not None for part in stack.parts):
+                    yield stack
+
+    def pairs(self) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+        """Path, A and B of each adapted layer: float32 views that may be written to."""
+        for stack in self.stacks():
+            yield from stack.pairs()
+
+    def refresh(self) -> None:
+        """To be called after the adapters have changed."""
+        for stack in self.stacks():
+            stack.refresh()
+
+    def forward(self, batch: Pass) -> torch.Tensor:
+        """The sum of the losses of the trained rows, in nats."""
+        device = self._embedding.device
+        hidden = torch.nn.functional.embedding(batch.tokens.to(device), self._embedding)
+        positions = batch.positions.to(device).unsqueeze(0)
+        cosine, sine = (part[0].unsqueeze(1) for part in self._rotary[0](hidden, positions))
+        rows = batch.trained_rows.to(device)
+        for layer in self.layers[:-1]:
+            if self._checkpointing:
+                hidden = checkpoint(
+                    self._layer, layer, hidden, cosine, sine, batch, None, use_reentrant=False
+                )
+            else:
+                hidden = self._layer(layer, hidden, cosine, sine, batch, None)
+        hidden = self._layer(self.layers[-1], hidden, cosine, sine, batch, rows)
+        hidden = _Norm.apply(hidden, self._last_norm, self._epsilon)
+        return completion_loss(hidden, self._vocabulary, batch.targets.to(device))
+
+    def _layer(
+        self,
+        layer: _Layer,
+        hidden: torch.Tensor,
+        cosine: torch.Tensor,
+        sine: torch.Tensor,
+        batch: Pass,
+        rows: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """(rows, width) to the same, or to the given rows of it."""
+        qkv = layer.normed("qkv", hidden, layer.attention_norm, self._epsilon)
+        rotated_heads = self._heads + self._key_heads
+        heads = qkv.view(qkv.shape[0], rotated_heads + self._key_heads, self._head_size)
+        rotated = kernels.Rotate.apply(heads[:, :rotated_heads], cosine, sine)
+        queries, keys = rotated.split((self._heads, self._key_heads), dim=1)
+        values = heads[:, rotated_heads:]
+        attended = self._attend(queries, keys, values, batch, rows is not None)
+        residual = hidden if rows is None else hidden[rows]
+        hidden = layer.added("output", residual, attended)
+        gate_up = layer.normed("gate_up", hidden, layer.mlp_norm, self._epsilon)
+        return layer.added("down", hidden, kernels.Gate.apply(gate_up))
+
+    def _attend(
+        self,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        batch: Pass,
+        only_trained: bool,
+    ) -> torch.Tensor:
+        """(rows, heads, size) each; every example attends to itself and to the common prefix."""
+        prefix = batch.prefix_tokens
+        outputs = []
+        if prefix and not only_trained:
+            outputs.append(
+                _attention(queries[:prefix], keys[:prefix], values[:prefix], Segment(0, prefix, 0))
+            )
+        for segment in batch.segments:
+            own = slice(segment.start, segment.stop)
+            first = segment.first_row if only_trained else segment.start
+            outputs.append(
+                _attention(
+                    queries[first : segment.stop],
+                    _with_prefix(keys, prefix, own),
+                    _with_prefix(values, prefix, own),
+                    segment,
+                )
+            )
+        return torch.cat(outputs).flatten(1)
+
+
+class _Norm(torch.autograd.Function):
+    """The last norm, of the trained rows."""
+
+    @staticmethod
+    def forward(
+        context: Any, hidden: torch.Tensor, weight: torch.Tensor, epsilon: float
+    ) -> torch.Tensor:
+        normalized, scale = kernels.normalize(hidden, weight, epsilon)
+        context.save_for_backward(hidden, weight, scale)
+        return normalized
+
+    @staticmethod
+    def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        hidden, weight, scale = context.saved_tensors
+        return kernels.normalize_gradient(gradients[0], hidden, weight, scale), None, None
+
+
+def _with_prefix(heads: torch.Tensor, prefix: int, own: slice) -> torch.Tensor:
+    return torch.cat((heads[:prefix], heads[own])) if prefix else heads[own]
+
+
+def _attention(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, segment: Segment
+) -> torch.Tensor:
+    """Causal attention of the last `queries` positions to all `keys` positions.
+
+    queries: (queries, heads, size); keys and values: (keys, key heads, size). Gives (queries,
+    heads, size).
+    """
+    groups = queries.shape[1] // keys.shape[1]
+    if groups > 1:
+        keys, values = (_repeated(part, groups) for part in (keys, values))
+    count, total = queries.shape[0], keys.shape[0]
+    mask = None
+    if count < total:
+        mask = queries.new_zeros(count, total)
+        hidden = torch.ones(count, total, dtype=torch.bool, device=mask.device)
+        mask.masked_fill_(hidden.triu_(total - count + 1), float("-inf"))
+    attended = torch.nn.functional.scaled_dot_product_attention(
+        *(part.transpose(0, 1).unsqueeze(0) for part in (queries, keys, values)),
+        attn_mask=mask,
+        is_causal=mask is None,
+    )
+    return attended[0].transpose(0, 1)
+
+
+def _repeated(heads: torch.Tensor, groups: int) -> torch.Tensor:
+    count, key_heads, size = heads.shape
+    return heads.unsqueeze(2).expand(count, key_heads, groups, size).reshape(count, -1, size)

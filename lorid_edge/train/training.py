@@ -1,0 +1,110 @@
+"""Trains the roles of a plan, one after the other, each in its folder of the run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lorid_edge.roles import Role
+from lorid_edge.train.job import AdapterJob, OnStep, ShouldStop, StepReport
+from lorid_edge.train.loss_curve import LossCurve
+from lorid_edge.train.plan import Plan, RolePlan
+from lorid_edge.train.run import RunError, RunFolder
+
+REHEARSAL_STEPS = 2
+
+
+def train_role(
+    run: RunFolder, plan: Plan, role: Role, on_step: OnStep, should_stop: ShouldStop
+) -> dict[str, Any]:
+    """Train one role to its end, or go on where it was stopped; a finished one is left alone.
+
+    Returns:
+        the summary of the training: steps, losses, tokens a second, peak memory, data.
+
+    Raises:
+        RunError: it is to start from an adapter that is not there yet.
+        CancelledError: `should_stop` said so; what was done is kept.
+    """
+    if run.is_finished(role):
+        return run.summary(role)
+    from lorid_edge.train.loop import train_adapter
+
+    role_plan = plan.roles[role]
+    job = _job(run, plan, role)
+    curve = LossCurve(run.role(role))
+
+    def note_step(report: StepReport) -> None:
+        curve.add(report)
+        on_step(report)
+
+    train_adapter(job, note_step, should_stop)
+    return run.finish(plan, role_plan)
+
+
+def is_main_process() -> bool:
+    """Whether this process leads, where a launcher such as `accelerate launch` started several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def follow_role(run: RunFolder, plan: Plan, role: Role, should_stop: ShouldStop) -> None:
+    """`train_role` for the other processes: they share the work and write nothing."""
+    if run.is_finished(role):
+        return
+    from lorid_edge.train.loop import train_adapter
+
+    train_adapter(_job(run, plan, role), lambda report: None, should_stop)
+
+
+def rehearse_role(
+    run: RunFolder, plan: Plan, role: Role, on_step: OnStep, should_stop: ShouldStop
+) -> dict[str, Any]:
+    """Take a few steps with the role's longest examples, to see that it works and what it costs.
+
+    `run` is a folder that nobody needs afterwards. Returns what `train_role` returns, and
+    `estimated_seconds` for the real training.
+    """
+    role_plan = plan.roles[role]
+    training = role_plan.settings.training
+    longest = sorted(
+        role_plan.examples, key=lambda example: len(example.prompt) + len(example.completion)
+    )[-REHEARSAL_STEPS * training.batch_examples :]
+    brief = training.model_copy(update={"max_steps": REHEARSAL_STEPS, "epochs": 1.0})
+    shortened = replace(
+        role_plan,
+        examples=tuple(longest),
+        settings=role_plan.settings.model_copy(update={"training": brief}),
+    )
+    brief_plan = replace(plan, roles={**plan.roles, role: shortened})
+    if not run.is_finished(Role.INTUITIVE_REASONER):  # each role can be rehearsed alone
+        fresh = shortened.settings.model_copy(update={"start_from": None})
+        brief_plan.roles[role] = replace(shortened, settings=fresh)
+    summary = train_role(run, brief_plan, role, on_step, should_stop)
+    seconds = role_plan.tokens * training.epochs / summary["tokens_per_second"]
+    return {**summary, "estimated_seconds": round(seconds)}
+
+
+def _first_adapter(run: RunFolder, role_plan: RolePlan) -> Path | None:
+    first = role_plan.settings.start_from
+    if first is None:
+        return None
+    if not run.adapter(Role(first)).is_dir():
+        raise RunError(
+            f"the {role_plan.role.value} starts from the adapter of the {first}, which is not "
+            f"trained yet in {run.path}; train that role first, or say --role all."
+        )
+    return run.adapter(Role(first))
+
+
+def _job(run: RunFolder, plan: Plan, role: Role) -> AdapterJob:
+    role_plan = plan.roles[role]
+    return AdapterJob(
+        base=plan.base.path,
+        examples=role_plan.examples,
+        lora=role_plan.settings.lora,
+        training=role_plan.settings.training,
+        folder=run.role(role),
+        initial_adapter=_first_adapter(run, role_plan),
+    )

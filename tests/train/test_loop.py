@@ -1,0 +1,210 @@
+"""Whole jobs on small random bases: what they learn, write, and survive."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from random_examples import random_examples
+from safetensors.torch import load_file
+
+from lorid_edge.convert.lora import LoraConversion, convert_lora
+from lorid_edge.errors import CancelledError, TrainingError
+from lorid_edge.train.adapter_files import WEIGHTS_NAME
+from lorid_edge.train.batches import ExampleOrder
+from lorid_edge.train.job import AdapterJob, StepReport, TokenExample
+from lorid_edge.train.loop import learning_rate, train_adapter
+from lorid_edge.train.settings import LoraSettings, TrainingSettings
+
+LORA = LoraSettings(rank=4, alpha=8.0)
+TRAINING = TrainingSettings(
+    epochs=3, batch_examples=4, micro_batch_tokens=64, learning_rate=1e-2, checkpoint_seconds=0
+)
+MakeJob = Callable[..., AdapterJob]
+
+
+@pytest.fixture
+def make_job(bases: dict[str, Path], tmp_path: Path) -> MakeJob:
+    """A job of 8 steps on a random base; fields can be changed."""
+
+    def make(name: str = "run", architecture: str = "qwen2", **changes: object) -> AdapterJob:
+        job = AdapterJob(bases[architecture], random_examples(10), LORA, TRAINING, tmp_path / name)
+        return replace(job, **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+def run(job: AdapterJob, stop_after: int | None = None) -> list[StepReport]:
+    """Train; the reports of the steps done."""
+    reports: list[StepReport] = []
+    train_adapter(job, reports.append, lambda: len(reports) + 1 == stop_after)
+    return reports
+
+
+def weights(job: AdapterJob) -> dict[str, torch.Tensor]:
+    return load_file(job.folder / "adapter" / WEIGHTS_NAME)
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(left[key].equal(right[key]) for key in left)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+def test_a_job_learns_its_examples_and_peft_and_llama_cpp_read_the_result(
+    make_job: MakeJob, architecture: str, tmp_path: Path
+) -> None:
+    training = TRAINING.model_copy(update={"epochs": 20.0, "dtype": "float32"})
+    job = make_job(architecture=architecture, training=training)
+    reports = run(job)
+    assert reports[-1].loss < 0.5 * reports[0].loss
+    assert reports[-1].step == reports[-1].steps == 50
+    everything = sum(len(example.prompt + example.completion) for example in job.examples)
+    assert reports[-1].tokens == 20 * everything
+
+    convert_lora(LoraConversion(job.folder / "adapter", job.base, tmp_path / "adapter.gguf", "f16"))
+    import peft
+
+    from lorid_edge.train.base_model import load_base
+
+    base = load_base(job.base, torch.float32, torch.device("cpu"))
+    model = peft.PeftModel.from_pretrained(base, str(job.folder / "adapter"))
+    losses = []
+    for example in job.examples:
+        tokens = torch.tensor([example.prompt + example.completion])
+        labels = tokens.clone()
+        labels[:, : len(example.prompt)] = -100
+        losses.append(float(model(input_ids=tokens, labels=labels).loss) * len(example.completion))
+    trained = sum(len(example.completion) for example in job.examples)
+    assert sum(losses) / trained == pytest.approx(reports[-1].loss, abs=0.5)
+
+
+def test_the_split_into_passes_does_not_matter(make_job: MakeJob) -> None:
+    runs = []
+    for tokens in (16, 4096):
+        training = TRAINING.model_copy(update={"micro_batch_tokens": tokens, "dtype": "float32"})
+        job = make_job(f"split-{tokens}", training=training)
+        runs.append(run(job))
+    for small, large in zip(*runs, strict=True):
+        assert small.loss == pytest.approx(large.loss, rel=1e-4)
+        assert small.gradient_norm == pytest.approx(large.gradient_norm, rel=1e-3)
+
+
+def test_a_stopped_job_goes_on_to_the_same_bits(make_job: MakeJob) -> None:
+    run(make_job("whole"))
+    stopped = make_job("stopped")
+    with pytest.raises(CancelledError, match="after step 3 of 8"):
+        run(stopped, stop_after=3)
+    assert [report.step for report in run(stopped)] == [4, 5, 6, 7, 8]
+    assert same(weights(stopped), weights(make_job("whole")))
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = {paths!r}
+from pathlib import Path
+from random_examples import random_examples
+from lorid_edge.train.settings import LoraSettings, TrainingSettings
+from lorid_edge.train.job import AdapterJob
+from lorid_edge.train.loop import train_adapter
+
+def on_step(report):
+    if report.step == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+job = AdapterJob(
+    Path({base!r}), random_examples(10), LoraSettings.model_validate_json({lora!r}),
+    TrainingSettings.model_validate_json({training!r}), Path({folder!r}))
+train_adapter(job, on_step, lambda: False)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
+@pytest.mark.parametrize("step", [1, 5])
+def test_a_killed_job_goes_on_to_the_same_bits(make_job: MakeJob, step: int) -> None:
+    killed = make_job("killed")
+    script = KILLED.format(
+        paths=[str(Path(__file__).parent)],
+        step=step,
+        base=str(killed.base),
+        folder=str(killed.folder),
+        lora=LORA.model_dump_json(),
+        training=TRAINING.model_dump_json(),
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=os.environ, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert run(killed)[0].step == step  # the step that was killed had no checkpoint yet
+    run(make_job("whole"))
+    assert same(weights(killed), weights(make_job("whole")))
+
+
+def test_a_finished_job_is_not_trained_again(make_job: MakeJob) -> None:
+    run(make_job())
+    before = weights(make_job())
+    assert run(make_job()) == []
+    assert same(weights(make_job()), before)
+
+
+def test_a_checkpoint_of_another_job_is_refused_with_the_difference(make_job: MakeJob) -> None:
+    with pytest.raises(CancelledError):
+        run(make_job(), stop_after=1)
+    with pytest.raises(TrainingError, match=r"lora\.rank: was 4, is 8"):
+        run(make_job(lora=LORA.model_copy(update={"rank": 8})))
+    with pytest.raises(TrainingError, match=r"learning_rate: was 0\.01, is 0\.02"):
+        run(make_job(training=TRAINING.model_copy(update={"learning_rate": 2e-2})))
+    with pytest.raises(TrainingError, match="examples_sha256"):
+        run(make_job(examples=random_examples(10, seed=1)))
+    with pytest.raises(TrainingError, match="base_sha256"):
+        run(make_job(architecture="llama"))
+
+
+def test_training_starts_from_another_adapter(make_job: MakeJob) -> None:
+    first = make_job("first")
+    last = run(first)[-1].loss
+    second = make_job("second", initial_adapter=first.folder / "adapter")
+    assert run(second)[0].loss < last + 0.5
+    other = make_job("other", initial_adapter=second.folder / "adapter", lora=LoraSettings(rank=2))
+    with pytest.raises(TrainingError, match=r"lora_A: shape \[4, 64\], expected \[2, 64\]"):
+        run(other)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_reported_before_anything_is_loaded(make_job: MakeJob) -> None:
+    job = make_job(training=TRAINING.model_copy(update={"device": "cuda"}), base=Path("nowhere"))
+    with pytest.raises(TrainingError, match="demands a GPU"):
+        run(job)
+
+
+def test_examples_that_are_too_long_are_left_out(make_job: MakeJob) -> None:
+    long = TokenExample(tuple(range(3, 600)), (5, 6))
+    assert [report.epoch for report in run(make_job(examples=[*random_examples(10), long]))][
+        -1
+    ] == 3
+    with pytest.raises(TrainingError, match="None of the 1 examples"):
+        run(make_job("none", examples=[long]))
+
+
+def test_every_example_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
+    examples = random_examples(10)
+    order = ExampleOrder(examples, 2, 4, seed=3)
+    seen = [example for step in range(order.steps) for example in order.step(step)]
+    assert order.steps == 5
+    assert sorted(map(hash, seen[:10])) == sorted(map(hash, examples))
+    assert sorted(map(hash, seen[10:])) == sorted(map(hash, examples))
+    assert seen[:10] != seen[10:]
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    rates = [learning_rate(step, 100, 1.0, 0.1) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == rates[10] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.01
+    assert json.dumps(rates)  # finite
