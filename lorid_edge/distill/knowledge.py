@@ -92,7 +92,7 @@ _POSSESSIVE = re.compile(r"['’]s\b")
 
 
 class RejectedReplyError(ValueError):
-    """A reply that is not knowledge; the message is the kind of reason, the same for all like it."""
+    """A reply that is not knowledge; the message is the kind of reason, the same for all alike."""
 
 
 def parse_rules(reply: str) -> tuple[str, ...]:
@@ -155,11 +155,12 @@ def _names(question: str) -> set[str]:
     return inside | repeated
 
 
-_COMMON = frozenset(
+_COMMON_WORDS = (
     "A After All Although An And Another Are As At Because Before Between Both But By Calculate "
     "Determine Divide Does Each Every Find First For From Given He Her Here His How However I If "
     "In Into Is It Its Last Let Many More Most Multiply Next No Not Now Of On Once One Only Or "
     "Other Our Out She Since So Some Subtract Suppose That The Their Then There These They This "
     "Those Three Through To Today Together Two Under Until What When Where Which While Who Will "
-    "With Without Yesterday You Your Add Assume Total Half Twice Four Five".split()
+    "With Without Yesterday You Your Add Assume Total Half Twice Four Five"
 )
+_COMMON = frozenset(_COMMON_WORDS.split())

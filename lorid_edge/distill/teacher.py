@@ -51,5 +51,8 @@ class Teacher(Protocol):
         Raises LoridError when the teacher is beyond help: what came back before is not lost.
         """
 
+    def abort(self) -> None:
+        """From any thread: stop the work; `next_replies` then raises CancelledError."""
+
     def close(self) -> None:
         """Free what the teacher holds; requests under way are dropped."""
