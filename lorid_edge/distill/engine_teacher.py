@@ -53,7 +53,7 @@ class EngineTeacher:
             self._template = PromptTemplate(self._model, SYSTEM, TEMPLATE)
             fixed = self._template.fixed
             lane = LaneSettings(
-                cells=len(fixed) + capacity * MEAN_ASK_TOKENS,
+                cells=_cells(len(fixed), capacity),
                 sequences=capacity + 2,
                 threads=choose_threads(threads).threads,
             )
@@ -113,8 +113,13 @@ class EngineTeacher:
         shared_models.give_back(self._model)
 
 
+def _cells(fixed_tokens: int, capacity: int) -> int:
+    """Room for the fixed part of the prompt, which a lane counts again for what it admits."""
+    return 2 * fixed_tokens + max(2, capacity) * MEAN_ASK_TOKENS
+
+
 def _require_memory(base: GgufFile, sha256: str, capacity: int) -> None:
-    cells = FIXED_PROMPT_TOKENS + capacity * MEAN_ASK_TOKENS
+    cells = _cells(FIXED_PROMPT_TOKENS, capacity)
     base_bytes = 0 if shared_models.is_loaded(sha256) else base.path.stat().st_size
     needed, free = needed_bytes(base_bytes, cells * kv_bytes_per_token(base)), available_bytes()
     if free < needed:
