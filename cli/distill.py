@@ -80,11 +80,6 @@ def knowledge(
     problems without usable rules are noted in a file beside the output.
 
     Example: lorid-edge distill knowledge problems.jsonl --teacher tiny -o rules.jsonl
-
-    With a key:
-
-      lorid-edge distill knowledge gsm8k --teacher https://api.openai.com/v1 --model gpt-4o
-      --key-variable OPENAI_API_KEY --limit 100 -o rules.jsonl
     """
     from lorid_edge.distill.knowledge_run import KnowledgeJob
     from lorid_edge.distill.teachers import TeacherSettings
