@@ -21,9 +21,6 @@ from lorid_edge.loading import FIXED_PROMPT_TOKENS, kv_bytes_per_token
 from lorid_edge.loop.prompts import PromptTemplate
 from lorid_edge.packs.places import Places
 
-TEMPERATURE = 0.2
-"""As the method's authors ask their teacher (facts of their code, not of the paper's text)."""
-
 MEAN_ASK_TOKENS = 400
 """Cells of the context for one request: a problem, its solution and the reply, with room."""
 
@@ -73,7 +70,7 @@ class EngineTeacher:
             hold_tokens=len(self._template.fixed),
             max_tokens=KNOWLEDGE_MAX_TOKENS,
             seed=ask.seed,
-            sampling=SamplingSettings(temperature=TEMPERATURE),
+            sampling=SamplingSettings(temperature=ask.temperature),
             grammar=GRAMMAR,
         )
         own_tokens = len(tokens) - len(self._template.fixed)

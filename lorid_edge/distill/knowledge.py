@@ -7,6 +7,7 @@ hold the problem's own numbers or names, nor give its answer away.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -15,6 +16,8 @@ from lorid_edge.packs.manifest import Example, RoleSettings
 
 RULES_MAX = 8
 RULE_CHARACTERS_MAX = 240
+REPLY_CHARACTERS_MAX = 50_000
+_OPENINGS_TRIED = 50
 KNOWLEDGE_MAX_TOKENS = 200
 
 # What is asked stands here, where its KV is computed once for all problems.
@@ -117,7 +120,8 @@ def parse_rules(reply: str) -> tuple[str, ...]:
 
 def _first_json(reply: str) -> object:
     decoder = json.JSONDecoder()
-    for match in re.finditer(r"[\[{]", reply):
+    reply = reply[:REPLY_CHARACTERS_MAX]
+    for match in itertools.islice(re.finditer(r"[\[{]", reply), _OPENINGS_TRIED):
         try:
             return decoder.raw_decode(reply, match.start())[0]
         except (ValueError, RecursionError):
@@ -139,6 +143,10 @@ def check_rules(rules: tuple[str, ...], record: Record) -> None:
     if found & (own_numbers - {"100"}):
         raise RejectedReplyError("a number of the problem in a rule")
     if _names(record.question) & set(re.findall(r"[A-Z][a-z]+", _POSSESSIVE.sub("", text))):
+        raise RejectedReplyError("a name of the problem in a rule")
+    # A word that begins a sentence of the question is a name if a rule writes it as one.
+    inside = {word for rule in rules for word in _NAME.findall(_POSSESSIVE.sub("", rule))}
+    if inside & (set(_FIRST_WORD.findall(_POSSESSIVE.sub("", record.question))) - _COMMON):
         raise RejectedReplyError("a name of the problem in a rule")
 
 

@@ -16,19 +16,17 @@ from lorid_edge.distill.knowledge import KNOWLEDGE_MAX_TOKENS
 from lorid_edge.distill.teacher import Ask, Reply
 from lorid_edge.errors import CancelledError, LoridError, ModelFileError
 
-TEMPERATURE = 0.2
 MAX_PROMPT_TOKENS = 4096
 
 
 class TorchTeacher:
-    """See `Teacher`. A batch is drawn with one seed, made of those of its requests."""
+    """See `Teacher`. A batch has one seed, made of those of its requests, and one temperature."""
 
     def __init__(
         self,
         folder: Path,
         *,
         batch: int = 32,
-        temperature: float = TEMPERATURE,
         max_tokens: int = KNOWLEDGE_MAX_TOKENS,
         device: str = "auto",
     ) -> None:
@@ -57,7 +55,7 @@ class TorchTeacher:
         dtype = torch.bfloat16 if self._device == "cuda" else torch.float32
         self.name = folder.resolve().name
         self.capacity = batch
-        self._temperature, self._max_tokens = temperature, max_tokens
+        self._max_tokens = max_tokens
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, padding_side="left"
@@ -118,16 +116,14 @@ class TorchTeacher:
             prompts, return_tensors="pt", padding=True, add_special_tokens=False
         ).to(self._device)
         torch.manual_seed(_batch_seed(asks))
-        drawing = (
-            {"do_sample": True, "temperature": self._temperature, "top_p": 0.95, "top_k": 0}
-            if self._temperature > 0
-            else {"do_sample": False}
-        )
         try:
             with torch.inference_mode():
                 generated = self._model.generate(
                     **tokens,
-                    **drawing,
+                    do_sample=True,
+                    temperature=max(ask.temperature for ask in asks),
+                    top_p=0.95,
+                    top_k=0,
                     max_new_tokens=self._max_tokens,
                     pad_token_id=self._tokenizer.pad_token_id,
                     stopping_criteria=StoppingCriteriaList([self._stop]),
