@@ -71,6 +71,11 @@ class ExampleOrder:
         return len(self._examples)
 
     @property
+    def mean_tokens(self) -> float:
+        """Tokens of an example, on average."""
+        return sum(map(_tokens, self._examples)) / len(self._examples)
+
+    @property
     def steps(self) -> int:
         """Optimizer steps that show all epochs; the last may be a smaller one."""
         return -(-self.total // self._batch)

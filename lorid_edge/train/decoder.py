@@ -13,8 +13,10 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from lorid_edge.train import kernels
-from lorid_edge.train.batches import Pass, Segment
-from lorid_edge.train.lora import NormedProduct, Product, StackedLora
+from lorid_edge.train.attention import MOST_TOKENS, Attention, Heads, reaches
+from lorid_edge.train.batches import Pass, lay_out
+from lorid_edge.train.job import TokenExample
+from lorid_edge.train.lora import GatedProduct, NormedProduct, Product, StackedLora
 from lorid_edge.train.loss import completion_loss
 from lorid_edge.train.settings import LoraSettings
 
@@ -36,7 +38,9 @@ def is_supported(model: Any, lora: LoraSettings, most_tokens: int) -> bool:
     if config.model_type == "qwen2":
         has_window = has_window and bool(config.use_sliding_window)
     return (
-        config.model_type in ARCHITECTURES
+        model.device.type == "cpu"
+        and most_tokens <= MOST_TOKENS
+        and config.model_type in ARCHITECTURES
         and config.hidden_act == "silu"
         and not has_window
         and lora.dropout == 0
@@ -68,9 +72,15 @@ class _Layer(torch.nn.Module):
         stack = self.stacks[name]
         return NormedProduct.apply(hidden, stack.lora_a, stack.lora_b, stack, norm, epsilon)
 
-    def added(self, name: str, residual: torch.Tensor, inputs: torch.Tensor) -> Any:
+    def added(
+        self,
+        name: str,
+        residual: torch.Tensor,
+        inputs: torch.Tensor,
+        product: type[Product] | type[GatedProduct],
+    ) -> Any:
         stack = self.stacks[name]
-        return Product.apply(residual, inputs, stack.lora_a, stack.lora_b, stack)
+        return product.apply(residual, inputs, stack.lora_a, stack.lora_b, stack)
 
 
 class Decoder(torch.nn.Module):
@@ -80,9 +90,9 @@ class Decoder(torch.nn.Module):
         """Take over the weights of a transformers model, which is emptied layer by layer."""
         super().__init__()
         config = model.config
-        self._heads = config.num_attention_heads
-        self._key_heads = config.num_key_value_heads
-        self._head_size = getattr(config, "head_dim", None) or config.hidden_size // self._heads
+        heads = config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // heads
+        self._heads = Heads(heads, config.num_key_value_heads, size)
         self._epsilon = config.rms_norm_eps
         self._checkpointing = gradient_checkpointing
         self._embedding = model.model.embed_tokens.weight
@@ -111,6 +121,17 @@ class Decoder(torch.nn.Module):
         """To be called after the adapters have changed."""
         for stack in self.stacks():
             stack.refresh()
+
+    def compile(self) -> None:  # type: ignore[override]
+        """Have the kernels compiled, which takes some seconds.
+
+        By a pass of always the same size: the compiler fits its code to the first sizes that it
+        sees, and a run that goes on must get the code that it had before.
+        """
+        kernels.use_compiler(True)
+        example = TokenExample(tuple(range(96)), tuple(range(64)))
+        self(lay_out([example] * 4, 32)).backward()
+        self.zero_grad()
 
     def forward(self, batch: Pass) -> torch.Tensor:
         """The sum of the losses of the trained rows, in nats."""
@@ -141,44 +162,12 @@ class Decoder(torch.nn.Module):
     ) -> torch.Tensor:
         """(rows, width) to the same, or to the given rows of it."""
         qkv = layer.normed("qkv", hidden, layer.attention_norm, self._epsilon)
-        rotated_heads = self._heads + self._key_heads
-        heads = qkv.view(qkv.shape[0], rotated_heads + self._key_heads, self._head_size)
-        rotated = kernels.Rotate.apply(heads[:, :rotated_heads], cosine, sine)
-        queries, keys = rotated.split((self._heads, self._key_heads), dim=1)
-        values = heads[:, rotated_heads:]
-        attended = self._attend(queries, keys, values, batch, rows is not None)
+        reached = reaches(batch, rows is not None)
+        attended = Attention.apply(qkv, cosine, sine, reached, self._heads)
         residual = hidden if rows is None else hidden[rows]
-        hidden = layer.added("output", residual, attended)
+        hidden = layer.added("output", residual, attended, Product)
         gate_up = layer.normed("gate_up", hidden, layer.mlp_norm, self._epsilon)
-        return layer.added("down", hidden, kernels.Gate.apply(gate_up))
-
-    def _attend(
-        self,
-        queries: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        batch: Pass,
-        only_trained: bool,
-    ) -> torch.Tensor:
-        """(rows, heads, size) each; every example attends to itself and to the common prefix."""
-        prefix = batch.prefix_tokens
-        outputs = []
-        if prefix and not only_trained:
-            outputs.append(
-                _attention(queries[:prefix], keys[:prefix], values[:prefix], Segment(0, prefix, 0))
-            )
-        for segment in batch.segments:
-            own = slice(segment.start, segment.stop)
-            first = segment.first_row if only_trained else segment.start
-            outputs.append(
-                _attention(
-                    queries[first : segment.stop],
-                    _with_prefix(keys, prefix, own),
-                    _with_prefix(values, prefix, own),
-                    segment,
-                )
-            )
-        return torch.cat(outputs).flatten(1)
+        return layer.added("down", hidden, gate_up, GatedProduct)
 
 
 class _Norm(torch.autograd.Function):
@@ -188,7 +177,8 @@ class _Norm(torch.autograd.Function):
     def forward(
         context: Any, hidden: torch.Tensor, weight: torch.Tensor, epsilon: float
     ) -> torch.Tensor:
-        normalized, scale = kernels.normalize(hidden, weight, epsilon)
+        normalized = torch.empty_like(hidden)
+        scale = kernels.normalize(hidden, weight, epsilon, normalized)
         context.save_for_backward(hidden, weight, scale)
         return normalized
 
@@ -196,37 +186,3 @@ class _Norm(torch.autograd.Function):
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         hidden, weight, scale = context.saved_tensors
         return kernels.normalize_gradient(gradients[0], hidden, weight, scale), None, None
-
-
-def _with_prefix(heads: torch.Tensor, prefix: int, own: slice) -> torch.Tensor:
-    return torch.cat((heads[:prefix], heads[own])) if prefix else heads[own]
-
-
-def _attention(
-    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, segment: Segment
-) -> torch.Tensor:
-    """Causal attention of the last `queries` positions to all `keys` positions.
-
-    queries: (queries, heads, size); keys and values: (keys, key heads, size). Gives (queries,
-    heads, size).
-    """
-    groups = queries.shape[1] // keys.shape[1]
-    if groups > 1:
-        keys, values = (_repeated(part, groups) for part in (keys, values))
-    count, total = queries.shape[0], keys.shape[0]
-    mask = None
-    if count < total:
-        mask = queries.new_zeros(count, total)
-        hidden = torch.ones(count, total, dtype=torch.bool, device=mask.device)
-        mask.masked_fill_(hidden.triu_(total - count + 1), float("-inf"))
-    attended = torch.nn.functional.scaled_dot_product_attention(
-        *(part.transpose(0, 1).unsqueeze(0) for part in (queries, keys, values)),
-        attn_mask=mask,
-        is_causal=mask is None,
-    )
-    return attended[0].transpose(0, 1)
-
-
-def _repeated(heads: torch.Tensor, groups: int) -> torch.Tensor:
-    count, key_heads, size = heads.shape
-    return heads.unsqueeze(2).expand(count, key_heads, groups, size).reshape(count, -1, size)

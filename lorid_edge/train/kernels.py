@@ -1,50 +1,97 @@
-"""Forward and backward of the small steps between matrix products, each saving as little as it can.
+"""Forward and backward of the small steps between matrix products.
 
-All take and give the type of the activations and compute in float32 inside.
+All take and give the type of the activations and compute in float32 inside. Written for torch's
+compiler, which makes one loop of each; they mean the same without it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 
+_Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
+_is_compiling = False
 
+
+def use_compiler(wanted: bool) -> None:
+    """Whether kernels are compiled from now on, each at its first call (some seconds, cached)."""
+    global _is_compiling
+    _is_compiling = wanted
+
+
+def _compiled(function: _Kernel) -> _Kernel:
+    """Compile `function` when that is wanted; where no C++ compiler is found it runs as it is."""
+    fast: Callable[..., Any] | None = None
+    has_failed = False
+
+    def call(*arguments: Any) -> Any:
+        nonlocal fast, has_failed
+        if not _is_compiling or has_failed:
+            return function(*arguments)
+        if fast is None:
+            logging.getLogger("torch._inductor").setLevel(logging.ERROR)
+            fast = torch.compile(function, dynamic=True)
+        try:
+            return fast(*arguments)
+        except Exception as error:  # the compiler's own are many; real ones come again below
+            has_failed = True
+            reason = str(error).strip().partition("\n")[0]
+            warnings.warn(f"training goes on without torch.compile: {reason}", stacklevel=2)
+            return function(*arguments)
+
+    return call  # type: ignore[return-value]
+
+
+@_compiled
 def normalize(
-    hidden: torch.Tensor, weight: torch.Tensor, epsilon: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """RMSNorm of (rows, width), and 1 / RMS of each row, (rows, 1) float32."""
+    hidden: torch.Tensor, weight: torch.Tensor, epsilon: float, output: torch.Tensor
+) -> torch.Tensor:
+    """RMSNorm of (rows, width) into `output`; gives 1 / RMS of each row, (rows, 1) float32."""
     wide = hidden.float()
     scale = torch.rsqrt(wide.square().mean(1, keepdim=True) + epsilon)
-    return (wide * scale).to(hidden.dtype) * weight, scale
+    output.copy_((wide * scale).to(hidden.dtype) * weight)
+    return scale
 
 
+@_compiled
 def normalize_gradient(
     gradient: torch.Tensor, hidden: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor
 ) -> torch.Tensor:
     """The gradient at `hidden` from the one at the norm's output."""
     direction = hidden.float() * scale
-    weighted = gradient.float() * weight
+    weighted = gradient.float() * weight.float()
     along = (weighted * direction).mean(1, keepdim=True)
     return ((weighted - direction * along) * scale).to(hidden.dtype)
 
 
-def gate(gate_up: torch.Tensor) -> torch.Tensor:
-    """silu(gate) * up, where `gate_up` (rows, 2 * width) holds both side by side."""
-    left, right = gate_up.chunk(2, dim=1)
-    return torch.nn.functional.silu(left) * right
+@_compiled
+def gate(left: torch.Tensor, right: torch.Tensor, output: torch.Tensor) -> None:
+    """silu(left) * right into `output`; (rows, width) each."""
+    wide = left.float()
+    output.copy_((wide * torch.sigmoid(wide)).to(left.dtype) * right)
 
 
-def gate_gradient(gradient: torch.Tensor, gate_up: torch.Tensor) -> torch.Tensor:
-    """The gradient at `gate_up` from the one at `gate`'s output."""
-    left, right = (half.float() for half in gate_up.chunk(2, dim=1))
-    wide = gradient.float()
-    sigmoid = torch.sigmoid(left)
-    silu = left * sigmoid
-    at_left = wide * right * (sigmoid + silu * (1 - sigmoid))
-    return torch.cat((at_left, wide * silu), dim=1).to(gradient.dtype)
+@_compiled
+def gate_gradient(
+    gradient: torch.Tensor,
+    left: torch.Tensor,
+    right: torch.Tensor,
+    at_left: torch.Tensor,
+    at_right: torch.Tensor,
+) -> None:
+    """The gradients at both inputs of `gate` into the last two, from the one at its output."""
+    wide, gradient = left.float(), gradient.float()
+    sigmoid = torch.sigmoid(wide)
+    silu = wide * sigmoid
+    at_left.copy_(gradient * right.float() * (sigmoid + silu * (1 - sigmoid)))
+    at_right.copy_(gradient * silu)
 
 
+@_compiled
 def rotate(heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
     """Rotary embedding of (rows, heads, size); cosine and sine are (rows, 1, size).
 
@@ -54,31 +101,15 @@ def rotate(heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> tor
     return heads * cosine + torch.cat((-right, left), dim=2) * sine
 
 
-class Rotate(torch.autograd.Function):
-    """`rotate`, saving nothing that grows with the heads."""
-
-    @staticmethod
-    def forward(
-        context: Any, heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
-    ) -> torch.Tensor:
-        context.save_for_backward(cosine, sine)
-        return rotate(heads, cosine, sine)
-
-    @staticmethod
-    def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        cosine, sine = context.saved_tensors
-        return rotate(gradients[0], cosine, -sine), None, None
-
-
-class Gate(torch.autograd.Function):
-    """`gate`, saving its input alone."""
-
-    @staticmethod
-    def forward(context: Any, gate_up: torch.Tensor) -> torch.Tensor:
-        context.save_for_backward(gate_up)
-        return gate(gate_up)
-
-    @staticmethod
-    def backward(context: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        (gate_up,) = context.saved_tensors
-        return gate_gradient(gradients[0], gate_up)
+@_compiled
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum over rows of -log p(target), float32, and its gradient at the logits."""
+    wide = logits.float()
+    largest = wide.amax(1, keepdim=True)
+    normalizer = largest + (wide - largest).exp().sum(1, keepdim=True).log()
+    wanted = targets.unsqueeze(1)
+    loss = (normalizer - wide.gather(1, wanted)).sum()
+    places = torch.arange(logits.shape[1], device=logits.device).unsqueeze(0)
+    probability = (wide - normalizer).exp()
+    gradient = torch.where(places == wanted, probability - 1, probability)
+    return loss, gradient.to(logits.dtype)

@@ -90,12 +90,14 @@ class StackedLora(torch.nn.Module):
                 start = self.inputs + part.place * self.rank
                 yield part, slice(start, start + self.rank)
 
-    def extend(self, inputs: torch.Tensor, extended: torch.Tensor) -> torch.Tensor:
-        """Fill `extended` (rows, inputs + pairs * rank) with x and x A^T, and give the product."""
-        own = extended[:, : self.inputs]
-        if own.data_ptr() != inputs.data_ptr():
-            own.copy_(inputs)
-        torch.mm(own, self.a.t(), out=extended[:, self.inputs :])
+    def empty_input(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """An extended input for the rows of `like`, (rows, inputs + pairs * rank), and its x."""
+        extended = like.new_empty(like.shape[0], self.weight.shape[1])
+        return extended, extended[:, : self.inputs]
+
+    def product(self, extended: torch.Tensor) -> torch.Tensor:
+        """Complete an extended input whose x is filled, and multiply: (rows, outputs)."""
+        torch.mm(extended[:, : self.inputs], self.a.t(), out=extended[:, self.inputs :])
         if self.bias is not None:
             return torch.addmm(self.bias, extended, self.weight.t())
         return extended @ self.weight.t()
@@ -133,9 +135,9 @@ class NormedProduct(torch.autograd.Function):
         epsilon: float,
     ) -> torch.Tensor:
         """hidden: (rows, inputs); norm: (inputs,). Gives (rows, outputs)."""
-        normalized, scale = kernels.normalize(hidden, norm, epsilon)
-        extended = hidden.new_empty(hidden.shape[0], stack.weight.shape[1])
-        output = stack.extend(normalized, extended)
+        extended, inputs = stack.empty_input(hidden)
+        scale = kernels.normalize(hidden, norm, epsilon, inputs)
+        output = stack.product(extended)
         context.stack = stack
         context.save_for_backward(hidden, norm, scale, extended)
         return output
@@ -164,8 +166,9 @@ class Product(torch.autograd.Function):
         stack: StackedLora,
     ) -> torch.Tensor:
         """residual: (rows, outputs); inputs: (rows, inputs)."""
-        extended = inputs.new_empty(inputs.shape[0], stack.weight.shape[1])
-        output = stack.extend(inputs, extended)
+        extended, own = stack.empty_input(inputs)
+        own.copy_(inputs)
+        output = stack.product(extended)
         context.stack = stack
         context.save_for_backward(extended)
         return output.add_(residual)
@@ -175,6 +178,42 @@ class Product(torch.autograd.Function):
         (extended,) = context.saved_tensors
         at_input, at_a, at_b = context.stack.gradients(gradients[0], extended, True)
         return gradients[0], at_input, at_a, at_b, None
+
+
+class GatedProduct(torch.autograd.Function):
+    """A stack's product of silu(gate) * up, added to the residual stream.
+
+    The gated values are computed again in the backward pass, which is cheaper than keeping them.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any,
+        residual: torch.Tensor,
+        gate_up: torch.Tensor,
+        lora_a: torch.Tensor,
+        lora_b: torch.Tensor,
+        stack: StackedLora,
+    ) -> torch.Tensor:
+        """residual: (rows, outputs); gate_up: (rows, 2 * inputs)."""
+        extended, inputs = stack.empty_input(gate_up)
+        kernels.gate(*gate_up.chunk(2, dim=1), inputs)
+        output = stack.product(extended)
+        context.stack = stack
+        context.save_for_backward(gate_up, extended[:, stack.inputs :].clone())
+        return output.add_(residual)
+
+    @staticmethod
+    def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        gate_up, products = context.saved_tensors
+        stack = context.stack
+        extended, inputs = stack.empty_input(gate_up)
+        kernels.gate(*gate_up.chunk(2, dim=1), inputs)
+        extended[:, stack.inputs :] = products
+        at_gated, at_a, at_b = stack.gradients(gradients[0], extended, True)
+        at_gate_up = torch.empty_like(gate_up)
+        kernels.gate_gradient(at_gated, *gate_up.chunk(2, dim=1), *at_gate_up.chunk(2, dim=1))
+        return gradients[0], at_gate_up, at_a, at_b, None
 
 
 def start_adapter(parameter: torch.Tensor, generator: torch.Generator) -> None:

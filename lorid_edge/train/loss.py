@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from lorid_edge.train import kernels
+
 _CHUNK_BYTES = 128 * 2**20  # of float32 logits: large enough for fast products
 
 
@@ -26,13 +28,10 @@ class CompletionLoss(torch.autograd.Function):
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for start in range(0, hidden.shape[0], rows):
             part = slice(start, start + rows)
-            logits = (hidden[part] @ weight.t()).float()
-            wanted = targets[part].unsqueeze(1)
-            normalizer = torch.logsumexp(logits, dim=1, keepdim=True)
-            loss += (normalizer - logits.gather(1, wanted)).sum()
-            probability = logits.sub_(normalizer).exp_()
-            probability.scatter_add_(1, wanted, probability.new_full((), -1.0).expand_as(wanted))
-            gradient[part] = probability.to(hidden.dtype) @ weight
+            logits = hidden[part] @ weight.t()
+            part_loss, at_logits = kernels.cross_entropy(logits, targets[part])
+            loss += part_loss
+            gradient[part] = at_logits @ weight
         context.save_for_backward(gradient)
         return loss
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,7 +37,9 @@ class PlainModel(torch.nn.Module):
             task_type="CAUSAL_LM",
         )
         try:
-            self._model: Any = peft.get_peft_model(model, config)
+            with warnings.catch_warnings():  # of names that PEFT uses and transformers will drop
+                warnings.simplefilter("ignore", FutureWarning)
+                self._model: Any = peft.get_peft_model(model, config)
         except ValueError as error:
             raise TrainingError(f"PEFT cannot adapt this base: {error}") from error
         self._model.train()

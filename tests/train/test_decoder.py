@@ -82,6 +82,27 @@ def test_losses_and_gradients_are_those_of_peft(
     loss = decoder(lay_out(examples, common_prefix_tokens(examples)))
     loss.backward()
 
+    assert_same(expected, plain, loss, decoder)
+
+
+def test_long_examples_are_those_of_peft_too(bases: dict[str, Path]) -> None:
+    tokens = tuple(range(3, 403))
+    examples = [TokenExample(tokens[:count], tokens[50:250]) for count in (100, 150, 220)]
+    lora = LoraSettings(rank=RANK, alpha=8.0)
+    plain = PlainModel(load_base(bases["llama"], torch.float32, CPU), lora, False)
+    decoder = Decoder(load_base(bases["llama"], torch.float32, CPU), lora, False)
+    losses = []
+    for model in (plain, decoder):
+        strengthen(model)
+        losses.append(model(lay_out(examples, 99)))
+        losses[-1].backward()
+    assert_same(losses[0], plain, losses[1], decoder)
+
+
+def assert_same(
+    expected: torch.Tensor, plain: PlainModel, loss: torch.Tensor, decoder: Decoder
+) -> None:
+    """The same losses, and gradients of every pair, up to rounding in float32."""
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     wanted, found = gradients_of(plain), gradients_of(decoder)
     assert found.keys() == wanted.keys()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +17,6 @@ from safetensors.torch import load_file
 from lorid_edge.convert.lora import LoraConversion, convert_lora
 from lorid_edge.errors import CancelledError, TrainingError
 from lorid_edge.train.adapter_files import WEIGHTS_NAME
-from lorid_edge.train.batches import ExampleOrder
 from lorid_edge.train.job import AdapterJob, StepReport, TokenExample
 from lorid_edge.train.loop import learning_rate, train_adapter
 from lorid_edge.train.settings import LoraSettings, TrainingSettings
@@ -106,43 +103,69 @@ def test_a_stopped_job_goes_on_to_the_same_bits(make_job: MakeJob) -> None:
     assert same(weights(stopped), weights(make_job("whole")))
 
 
-KILLED = """
+SCRIPT = """
 import os, signal, sys
 sys.path[:0] = {paths!r}
 from pathlib import Path
 from random_examples import random_examples
-from lorid_edge.train.settings import LoraSettings, TrainingSettings
 from lorid_edge.train.job import AdapterJob
 from lorid_edge.train.loop import train_adapter
+from lorid_edge.train.settings import LoraSettings, TrainingSettings
 
 def on_step(report):
-    if report.step == {step}:
+    if report.step == {killed_at}:
         os.kill(os.getpid(), signal.SIGKILL)
 
 job = AdapterJob(
-    Path({base!r}), random_examples(10), LoraSettings.model_validate_json({lora!r}),
-    TrainingSettings.model_validate_json({training!r}), Path({folder!r}))
+    Path({base!r}),
+    random_examples(10),
+    LoraSettings.model_validate_json({lora!r}),
+    TrainingSettings.model_validate_json({training!r}),
+    Path({folder!r}),
+)
 train_adapter(job, on_step, lambda: False)
 """
+
+
+def script(job: AdapterJob, killed_at: int | None = None) -> str:
+    """A program that trains the job (whose examples are the default ones)."""
+    return SCRIPT.format(
+        paths=[str(Path(__file__).parent)],
+        killed_at=killed_at,
+        base=str(job.base),
+        folder=str(job.folder),
+        lora=job.lora.model_dump_json(),
+        training=job.training.model_dump_json(),
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
 @pytest.mark.parametrize("step", [1, 5])
 def test_a_killed_job_goes_on_to_the_same_bits(make_job: MakeJob, step: int) -> None:
     killed = make_job("killed")
-    script = KILLED.format(
-        paths=[str(Path(__file__).parent)],
-        step=step,
-        base=str(killed.base),
-        folder=str(killed.folder),
-        lora=LORA.model_dump_json(),
-        training=TRAINING.model_dump_json(),
-    )
-    done = subprocess.run([sys.executable, "-c", script], env=os.environ, capture_output=True)
+    program = script(killed, killed_at=step)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert run(killed)[0].step == step  # the step that was killed had no checkpoint yet
     run(make_job("whole"))
     assert same(weights(killed), weights(make_job("whole")))
+
+
+def test_two_processes_train_what_one_does(make_job: MakeJob, tmp_path: Path) -> None:
+    training = TRAINING.model_copy(update={"dtype": "float32"})
+    alone, shared = make_job("alone", training=training), make_job("shared", training=training)
+    run(alone)
+    program = tmp_path / "train.py"
+    count = "import torch.distributed; print(torch.distributed.get_world_size(), 'processes')"
+    program.write_text(f"{script(shared)}\n{count}\n")
+    # Accelerate's launcher starts a single process on a CPU; its own code finds torchrun's.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*launch, str(program)], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.count(b"2 processes") == 2
+    left, right = weights(alone), weights(shared)
+    assert left.keys() == right.keys()
+    assert all(torch.allclose(left[key], right[key], atol=1e-3) for key in left)
 
 
 def test_a_finished_job_is_not_trained_again(make_job: MakeJob) -> None:
@@ -191,20 +214,9 @@ def test_examples_that_are_too_long_are_left_out(make_job: MakeJob) -> None:
         run(make_job("none", examples=[long]))
 
 
-def test_every_example_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
-    examples = random_examples(10)
-    order = ExampleOrder(examples, 2, 4, seed=3)
-    seen = [example for step in range(order.steps) for example in order.step(step)]
-    assert order.steps == 5
-    assert sorted(map(hash, seen[:10])) == sorted(map(hash, examples))
-    assert sorted(map(hash, seen[10:])) == sorted(map(hash, examples))
-    assert seen[:10] != seen[10:]
-
-
 def test_the_learning_rate_rises_and_falls() -> None:
     rates = [learning_rate(step, 100, 1.0, 0.1) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9] == rates[10] == 1.0
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] < 0.01
-    assert json.dumps(rates)  # finite

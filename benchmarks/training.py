@@ -1,0 +1,208 @@
+"""Training speed and memory beside a plain transformers and PEFT loop.
+
+    python benchmarks/training.py --pack small --sequence-tokens 256
+
+Both train LoRA of rank 16 on all linear layers of the pack's base, unpacked to the same type, on
+the same random examples, half of each completion. The plain loop asks the model for its loss on
+padded batches, with full logits. Each side runs in a process of its own, so that its peak memory is
+its own, and they take steps in turns; medians, with the first round left out.
+
+The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from lorid_edge.errors import CancelledError
+from lorid_edge.packs.store import PackStore
+from lorid_edge.train.job import AdapterJob, StepReport, TokenExample
+from lorid_edge.train.settings import LoraSettings, TrainingSettings
+
+LORA = LoraSettings(rank=16, alpha=32.0)
+EXAMPLES = 8  # of a step, in one pass
+STEPS = 1000  # of the schedule; only the first are taken
+SIDES = ("ours", "plain")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure training on this machine.")
+    parser.add_argument("--pack", default="small")
+    parser.add_argument("--sequence-tokens", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    base = PackStore().find(arguments.pack).base_path
+    if arguments.side:
+        work = _work_ours if arguments.side == "ours" else _work_plain
+        work(base, arguments.sequence_tokens)
+        return
+    command = [sys.executable, *sys.argv, "--side"]
+    workers = {
+        side: subprocess.Popen(
+            [*command, side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for side in SIDES
+    }
+    for worker in workers.values():
+        _hear(worker)
+    reports: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    for _ in range(arguments.rounds + 1):
+        for side, worker in workers.items():
+            _say(worker, "step")
+            reports[side].append(_hear(worker))
+            print(f"{side}: {reports[side][-1]['seconds']:.2f} s", file=sys.stderr, flush=True)
+    for worker in workers.values():
+        _say(worker, "stop")
+        worker.wait()
+    _print(arguments, {side: taken[1:] for side, taken in reports.items()})
+
+
+def _print(arguments: argparse.Namespace, reports: dict[str, list[dict[str, float]]]) -> None:
+    tokens = EXAMPLES * arguments.sequence_tokens
+    rates = {
+        side: tokens / statistics.median(report["seconds"] for report in taken)
+        for side, taken in reports.items()
+    }
+    ratio = statistics.median(
+        plain["seconds"] / ours["seconds"]
+        for ours, plain in zip(reports["ours"], reports["plain"], strict=True)
+    )
+    print(f"{'loop':8} {'tokens/s':>9} {'peak memory':>12} {'last loss':>10}")
+    for side, taken in reports.items():
+        memory = f"{taken[-1]['peak_memory_bytes'] / 1e9:.2f} GB"
+        print(f"{side:8} {rates[side]:9.0f} {memory:>12} {taken[-1]['loss']:10.4f}")
+    print(f"ours / plain: {ratio:.2f}")
+    result = {
+        "pack": arguments.pack,
+        "sequence_tokens": arguments.sequence_tokens,
+        "tokens_per_second": rates,
+        "ratio": ratio,
+        "peak_memory_bytes": {
+            side: taken[-1]["peak_memory_bytes"] for side, taken in reports.items()
+        },
+        "steps": reports,
+    }
+    print(json.dumps(result))
+
+
+def _work_ours(base: Path, sequence_tokens: int) -> None:
+    from lorid_edge.train.loop import train_adapter
+
+    training = TrainingSettings(
+        epochs=STEPS / 8,
+        batch_examples=EXAMPLES,
+        micro_batch_tokens=EXAMPLES * sequence_tokens,
+        max_tokens=sequence_tokens,
+        checkpoint_seconds=1e9,
+    )
+    start = 0.0
+    wants_stop = False
+
+    def on_step(report: StepReport) -> None:
+        nonlocal start, wants_stop
+        seconds = time.perf_counter() - start
+        if report.step > 1:  # the first one, before anything was asked for, warms up
+            _tell(seconds, report.loss, report.peak_memory_bytes)
+        else:
+            print("ready", flush=True)
+        wants_stop = sys.stdin.readline().strip() != "step"
+        start = time.perf_counter()
+
+    with tempfile.TemporaryDirectory() as folder:
+        examples = _examples(8 * EXAMPLES, sequence_tokens)
+        try:
+            train_adapter(
+                AdapterJob(base, examples, LORA, training, Path(folder)),
+                on_step,
+                lambda: wants_stop,
+            )
+        except CancelledError:
+            return
+
+
+def _work_plain(base: Path, sequence_tokens: int) -> None:
+    import peft
+    import torch
+
+    from lorid_edge.train.base_model import choose_dtype, load_base
+    from lorid_edge.train.memory import peak_memory_bytes
+
+    cpu = torch.device("cpu")
+    settings = TrainingSettings()
+    config = peft.LoraConfig(
+        r=LORA.rank,
+        lora_alpha=int(LORA.alpha),
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    model = peft.get_peft_model(load_base(base, choose_dtype(settings, cpu), cpu), config)
+    model.train()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate)
+    examples = _examples(8 * EXAMPLES, sequence_tokens)
+    for step in range(STEPS):
+        start = time.perf_counter()
+        batch = [examples[(step * EXAMPLES + index) % len(examples)] for index in range(EXAMPLES)]
+        tokens = torch.tensor([example.prompt + example.completion for example in batch])
+        labels = tokens.clone()
+        labels[:, : len(batch[0].prompt)] = -100
+        loss = model(input_ids=tokens, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, settings.max_gradient_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds = time.perf_counter() - start
+        if step:
+            _tell(seconds, loss.item(), peak_memory_bytes(cpu))
+        else:
+            print("ready", flush=True)
+        if sys.stdin.readline().strip() != "step":
+            return
+
+
+def _examples(count: int, sequence_tokens: int) -> list[TokenExample]:
+    chance = np.random.default_rng(0)
+    half = sequence_tokens // 2
+    return [
+        TokenExample(
+            tuple(chance.integers(100, 40000, half).tolist()),
+            tuple(chance.integers(100, 40000, sequence_tokens - half).tolist()),
+        )
+        for _ in range(count)
+    ]
+
+
+def _tell(seconds: float, loss: float, peak_memory_bytes: int) -> None:
+    report = {"seconds": seconds, "loss": loss, "peak_memory_bytes": peak_memory_bytes}
+    print(json.dumps(report), flush=True)
+
+
+def _say(worker: subprocess.Popen[str], word: str) -> None:
+    assert worker.stdin is not None
+    print(word, file=worker.stdin, flush=True)
+
+
+def _hear(worker: subprocess.Popen[str]) -> dict[str, float]:
+    """The worker's next report; what it prints besides is passed over."""
+    assert worker.stdout is not None
+    for line in worker.stdout:
+        if line.startswith("{"):
+            report: dict[str, float] = json.loads(line)
+            return report
+        if line.startswith("ready"):
+            return {}
+    raise SystemExit("A side of the comparison failed; its message is above.")
+
+
+if __name__ == "__main__":
+    main()
