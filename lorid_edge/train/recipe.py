@@ -135,6 +135,7 @@ class EvaluationSettings(_Settings):
         problems: its first ones; 0 for no evaluation.
         policies: each is measured on its own.
         greedy: the likeliest token instead of the pack's sampling.
+        bare: measure the pack's base without any adapter as well, asked as `pack.toml` has it now.
     """
 
     dataset: Line = "gsm8k"
@@ -143,6 +144,7 @@ class EvaluationSettings(_Settings):
         tuple[Annotated[str, AfterValidator(_policy)], ...], Field(strict=False, min_length=1)
     ] = ("ir", "dr")
     greedy: bool = True
+    bare: bool = False
 
 
 class Recipe(_Settings):

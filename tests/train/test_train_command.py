@@ -57,7 +57,9 @@ def test_all_roles_are_trained_converted_installed_and_evaluated(
     assert json.loads(first.stdout)["evaluation"] == []
     weights = (run / IR.value / "adapter" / "adapter_model.safetensors").read_bytes()
 
-    second = train(workshop, "--run", str(run), "--install", "--json")
+    second = train(
+        workshop, "--run", str(run), "--install", "--json", "--set", "evaluation.bare=true"
+    )
     assert second.exit_code == 0, second.stderr
     summary = json.loads(second.stdout)
     assert "intuitive_reasoner: trained already" in second.stderr
@@ -76,7 +78,8 @@ def test_all_roles_are_trained_converted_installed_and_evaluated(
     opened = workshop.store.open(workshop.store.find(workshop.pack))
     assert {role: info.role for role, info in opened.adapters.items()} == {r: r for r in Role}
     assert (summary["pack"], summary["installed"]) == (str(workshop.pack), True)
-    assert [result["policy"] for result in summary["evaluation"]] == ["ir", "dr"]
+    evaluated = [(result["policy"], result["adapters"]) for result in summary["evaluation"]]
+    assert evaluated == [("ir", True), ("dr", True), ("ir", False), ("dr", False)]
     assert all(result["problems"] == 2 for result in summary["evaluation"])
     kept = json.loads((run / "evaluation.json").read_text("utf-8"))
     assert kept["results"] == summary["evaluation"]
