@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import closing
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lorid_edge.errors import UsageError
 
-from . import streams
 from .distilling import (
     AsJson,
     DataSource,
     Limit,
     MaxBroken,
     Output,
+    Prices,
     Seed,
     load_records,
-    progress,
+    run_knowledge,
+    run_rationales,
 )
 from .options import PackName, Threads, Yes
 
-if TYPE_CHECKING:
-    from lorid_edge.distill.rationales import RationaleJob, RationaleReport
-    from lorid_edge.distill.role_desk import RoleDesk
-
 app = typer.Typer(
     help="Make training data: a teacher's knowledge, or the model's own correct chains.\n\n"
-    "Example: lorid-edge distill rationales problems.jsonl --pack tiny --samples 2 -o chains.jsonl",
+    "Example: lorid-edge distill knowledge problems.jsonl --teacher tiny -o rules.jsonl",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -39,6 +33,70 @@ app = typer.Typer(
 @app.callback()
 def prepare() -> None:
     """Make training data: a teacher's knowledge, or the model's own correct chains."""
+
+
+@app.command()
+def knowledge(
+    dataset: DataSource,
+    output: Output,
+    teacher: Annotated[
+        str,
+        typer.Option(
+            help="A pack, a GGUF file, a Hugging Face folder, or the address of an endpoint."
+        ),
+    ] = "standard",
+    model: Annotated[str | None, typer.Option(help="An endpoint's name for its model.")] = None,
+    key_variable: Annotated[
+        str | None, typer.Option(help="The environment variable that holds an endpoint's key.")
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(help="Problems with the teacher at once; what suits its kind if not given."),
+    ] = None,
+    attempts: Annotated[
+        int, typer.Option(help="Replies asked for before a problem is set aside.")
+    ] = 4,
+    tries: Annotated[
+        int, typer.Option(help="Tries of one request to an endpoint before it is given up.")
+    ] = 6,
+    timeout: Annotated[float, typer.Option(help="Seconds for each try.")] = 120.0,
+    input_price: Annotated[
+        float, typer.Option(help="Dollars for a million tokens read, to show the cost.")
+    ] = 0.0,
+    output_price: Annotated[
+        float, typer.Option(help="Dollars for a million tokens written.")
+    ] = 0.0,
+    threads: Threads = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    max_broken: MaxBroken = 0.01,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have a teacher write down the general rules behind each problem's solution.
+
+    Replies are checked, and asked for again where they hold a problem's own numbers or names, or
+    give its answer away. A run that was stopped goes on when the same command is given again;
+    problems without usable rules are noted in a file beside the output.
+
+    Example: lorid-edge distill knowledge problems.jsonl --teacher tiny -o rules.jsonl
+    """
+    from lorid_edge.distill.knowledge_run import KnowledgeJob
+    from lorid_edge.distill.teachers import TeacherSettings
+
+    _require_at_least_1(("--attempts", attempts), ("--threads", threads))
+    if not (input_price >= 0 and output_price >= 0):
+        raise UsageError("A price is a number of dollars, at least 0.")
+    settings = TeacherSettings(
+        concurrency=concurrency,
+        model=model,
+        key_variable=key_variable,
+        tries=tries,
+        timeout_seconds=timeout,
+        threads=threads,
+    )
+    job = KnowledgeJob(load_records(dataset, limit, max_broken), output, seed, attempts)
+    run_knowledge(job, teacher, settings, Prices(input_price, output_price), yes, as_json)
 
 
 @app.command()
@@ -79,76 +137,26 @@ def rationales(
     from lorid_edge.engine.sampling import SamplingSettings
     from lorid_edge.packs.store import PackStore
 
-    from .opening import fetch_with_consent
-
-    for option, value in (("--keep", keep), ("--max-tokens", max_tokens), ("--threads", threads)):
-        if value is not None and value < 1:
-            raise UsageError(f"{option} is {value}; it has to be at least 1.")
+    _require_at_least_1(("--keep", keep), ("--max-tokens", max_tokens), ("--threads", threads))
     if temperature is not None and not 0 <= temperature <= 5:
         raise UsageError(f"--temperature is {temperature}; it has to be from 0 to 5.")
-    store = PackStore()
-    found = store.find(pack)
+    found = PackStore().find(pack)
     own = found.manifest.sampling
-    sampling = SamplingSettings(
-        own.temperature if temperature is None else temperature, own.top_k, own.top_p
-    )
     desk = DeskSettings(
         samples=samples,
         in_flight=in_flight,
-        sampling=sampling,
+        sampling=SamplingSettings(
+            own.temperature if temperature is None else temperature, own.top_k, own.top_p
+        ),
         max_tokens=max_tokens,
         threads=threads,
         calculator=not no_calculator,
     )
     records = load_records(dataset, limit, max_broken)
-    if not found.is_present:
-        fetch_with_consent(store, found, yes)
-    report = _run(RationaleJob(records, found, output, desk, seed, keep))
-    summary = (
-        f"{output}: {report.chains} chains of {report.solved} problems, "
-        f"{report.done - report.solved} without a correct one"
-    )
-    if as_json:
-        streams.json_result(json.dumps({"schema": 1, "output": str(output), **report.to_dict()}))
-    else:
-        streams.result(summary)
+    run_rationales(RationaleJob(records, found, output, desk, seed, keep), yes, as_json)
 
 
-def _run(job: RationaleJob) -> RationaleReport:
-    """Do the work in another thread, so that Ctrl-C is heard, and tell how far it is."""
-    from lorid_edge.distill.rationales import rationale_steps
-
-    from . import background
-
-    desks: list[RoleDesk] = []
-
-    def produce() -> Iterator[RationaleReport]:
-        return rationale_steps(job, on_open=desks.append)
-
-    def cancel() -> None:
-        for desk in desks:
-            desk.abort()
-
-    report = None
-    try:
-        with closing(background.items(produce, cancel)) as reports:
-            first = next(found for found in reports if found is not None)
-            report = first
-            with progress(first.problems) as show:
-                for found in reports:
-                    if found is not None:
-                        report = found
-                        show(report.done, _remark(report))
-    except KeyboardInterrupt:
-        if report is not None:
-            streams.note(
-                f"{report.done} of {report.problems} problems done; run the same command again "
-                "to go on."
-            )
-        raise
-    return report
-
-
-def _remark(report: RationaleReport) -> str:
-    rate = report.tokens / report.seconds if report.seconds else 0.0
-    return f"{report.solved} solved, {report.chains} chains, {rate:.0f} tokens/s"
+def _require_at_least_1(*options: tuple[str, int | None]) -> None:
+    for name, value in options:
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}; it has to be at least 1.")

@@ -62,6 +62,8 @@ def test_help_loads_nothing_heavy() -> None:
     ).stdout.split()
     heavy = {"pydantic", "numpy", "llama_cpp", "sympy", "huggingface_hub", "prompt_toolkit", "rich"}
     assert not heavy.intersection(modules)
+    for part in ("data", "distill", "train"):  # what makes packs is no part of the runtime
+        assert not any(module.startswith(f"lorid_edge.{part}") for module in modules)
 
 
 def test_list_tells_what_is_here(runner: CliRunner) -> None:

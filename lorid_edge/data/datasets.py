@@ -156,7 +156,9 @@ def _of_split(
         raise DataError(
             f"{path} is for training; put development.jsonl beside it for a development split"
         )
-    return (path.parent.name if path.stem in set(Split) else path.stem), objects, broken
+    is_named_by_split = path.stem in {known.value for known in Split}
+    name = path.resolve().parent.name if is_named_by_split else path.stem
+    return name or "data", objects, broken
 
 
 def _records(

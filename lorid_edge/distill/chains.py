@@ -75,12 +75,18 @@ def chain_without_answer(text: str) -> str:
     Where the answer stands in the middle of a last sentence, its \boxed{} is opened.
     """
     text = text.strip()
+    while (shorter := _without_last_statement(text)) is not None:
+        text = shorter
+    return _closed(unboxed(text).strip())
+
+
+def _without_last_statement(text: str) -> str | None:
+    """The text before a last sentence that only states the answer; None if it has none."""
     for pattern in (_ANSWER_SENTENCE, _HASH_LINE, _BARE_BOX):
         match = pattern.search(text)
         if match and not text[: match.start()].rstrip().endswith(":"):
-            text = text[: match.start()].rstrip()
-            break
-    return _closed(unboxed(text).strip())
+            return text[: match.start()].rstrip()
+    return None
 
 
 def _closed(text: str) -> str:

@@ -48,7 +48,7 @@ class RequestForm:
             return replace(self, with_seed=False)
         return None
 
-    def body(self, ask: Ask, model: str, temperature: float, max_tokens: int) -> dict[str, Any]:
+    def body(self, ask: Ask, model: str, max_tokens: int) -> dict[str, Any]:
         """The request for one problem, as JSON's types."""
         body: dict[str, Any] = {
             "model": model,
@@ -56,7 +56,7 @@ class RequestForm:
         }
         body[self.limit_name] = max_tokens
         if self.with_temperature:
-            body["temperature"] = temperature
+            body["temperature"] = ask.temperature
         if self.with_seed:
             body["seed"] = ask.seed
         if self.reply == "schema":

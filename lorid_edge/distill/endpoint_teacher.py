@@ -58,7 +58,6 @@ class EndpointSettings:
     tries: int = 6
     timeout_seconds: float = 120.0
     first_wait_seconds: float = 1.0
-    temperature: float = 0.2
     max_tokens: int = 1000
 
     def __post_init__(self) -> None:
@@ -221,7 +220,7 @@ class EndpointTeacher:
         while True:
             form = self._form
             settings = self._settings
-            body = form.body(ask, settings.model, settings.temperature, settings.max_tokens)
+            body = form.body(ask, settings.model, settings.max_tokens)
             status, content = self._post(body)
             if status == HTTPStatus.OK:
                 try:

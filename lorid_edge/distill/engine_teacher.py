@@ -9,18 +9,17 @@ from lorid_edge.distill.teacher import Ask, Reply
 from lorid_edge.engine import shared_models
 from lorid_edge.engine.engine import Engine, EngineSettings
 from lorid_edge.engine.lane import LaneSettings
+from lorid_edge.engine.memory import available_bytes, needed_bytes
 from lorid_edge.engine.model import BARE
 from lorid_edge.engine.probe import probe
 from lorid_edge.engine.sampling import SamplingSettings
 from lorid_edge.engine.sequence import GenerationRequest
 from lorid_edge.engine.threads import choose_threads
-from lorid_edge.errors import ContextOverflowError
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.errors import ContextOverflowError, MemoryShortageError
+from lorid_edge.formats.gguf import GgufFile, check_base
+from lorid_edge.loading import FIXED_PROMPT_TOKENS, kv_bytes_per_token
 from lorid_edge.loop.prompts import PromptTemplate
 from lorid_edge.packs.places import Places
-
-TEMPERATURE = 0.2
-"""As the method's authors ask their teacher (facts of their code, not of the paper's text)."""
 
 MEAN_ASK_TOKENS = 400
 """Cells of the context for one request: a problem, its solution and the reply, with room."""
@@ -34,22 +33,32 @@ class EngineTeacher:
     ) -> None:
         """Load the model and evaluate the examples of the prompt.
 
-        Raises ModelFileError for a damaged file, EngineError if llama.cpp cannot load it.
+        Raises:
+            ModelFileError: a damaged file.
+            MemoryShortageError: too little memory is free.
+            EngineError: llama.cpp cannot load it.
         """
-        weight_types = {tensor.type for tensor in check_base(base).tensors.values()}
-        extra_buffers = probe(base, weight_types, Places.default().state).use_extra_buffers
         self.name = base.name
         self.capacity = capacity
+        file = check_base(base)
+        _require_memory(file, base_sha256, capacity)
+        weight_types = {tensor.type for tensor in file.tensors.values()}
+        extra_buffers = probe(base, weight_types, Places.default().state).use_extra_buffers
         self._model = shared_models.borrow(base, base_sha256, use_extra_buffers=extra_buffers)
-        self._template = PromptTemplate(self._model, SYSTEM, TEMPLATE)
-        fixed = self._template.fixed
-        lane = LaneSettings(
-            cells=len(fixed) + capacity * MEAN_ASK_TOKENS,
-            sequences=capacity + 2,
-            threads=choose_threads(threads).threads,
-        )
-        self._engine = Engine(self._model, EngineSettings(lane))
-        self._engine.prepare(BARE, [fixed])
+        self._engine: Engine | None = None
+        try:
+            self._template = PromptTemplate(self._model, SYSTEM, TEMPLATE)
+            fixed = self._template.fixed
+            lane = LaneSettings(
+                cells=_cells(len(fixed), capacity),
+                sequences=capacity + 2,
+                threads=choose_threads(threads).threads,
+            )
+            self._engine = Engine(self._model, EngineSettings(lane))
+            self._engine.prepare(BARE, [fixed])
+        except BaseException:
+            self.close()
+            raise
         self._asks: dict[int, tuple[Ask, int]] = {}
         self._overlong: list[Reply] = []
 
@@ -61,17 +70,24 @@ class EngineTeacher:
             hold_tokens=len(self._template.fixed),
             max_tokens=KNOWLEDGE_MAX_TOKENS,
             seed=ask.seed,
-            sampling=SamplingSettings(temperature=TEMPERATURE),
+            sampling=SamplingSettings(temperature=ask.temperature),
             grammar=GRAMMAR,
         )
         own_tokens = len(tokens) - len(self._template.fixed)
+        assert self._engine is not None
         try:
             self._asks[self._engine.submit(request)] = ask, own_tokens
         except ContextOverflowError:
             self._overlong.append(Reply(ask.key, "", 0, 0))
 
     def next_replies(self) -> list[Reply]:
-        """Decode until a reply is complete. Raises EngineError if llama.cpp fails."""
+        """Decode until a reply is complete.
+
+        Raises:
+            EngineError: llama.cpp failed.
+            CancelledError: `abort` was called.
+        """
+        assert self._engine is not None
         replies, self._overlong = self._overlong, []
         while not replies and self._asks:
             for progress in self._engine.step():
@@ -79,12 +95,33 @@ class EngineTeacher:
                     continue
                 ask, prompt_tokens = self._asks.pop(progress.ticket)
                 sequence = progress.sequence
-                replies.append(
-                    Reply(ask.key, sequence.text, prompt_tokens, len(sequence.tokens))
-                )
+                replies.append(Reply(ask.key, sequence.text, prompt_tokens, len(sequence.tokens)))
         return replies
+
+    def abort(self) -> None:
+        """From any thread: stop the decode that runs."""
+        if self._engine is not None:
+            self._engine.abort()
 
     def close(self) -> None:
         """Free the context; the weights stay as long as somebody else uses them."""
-        self._engine.close()
+        if self._engine is not None:
+            self._engine.close()
         shared_models.give_back(self._model)
+
+
+def _cells(fixed_tokens: int, capacity: int) -> int:
+    """Room for the fixed part of the prompt, which a lane counts again for what it admits."""
+    return 2 * fixed_tokens + max(2, capacity) * MEAN_ASK_TOKENS
+
+
+def _require_memory(base: GgufFile, sha256: str, capacity: int) -> None:
+    cells = _cells(FIXED_PROMPT_TOKENS, capacity)
+    base_bytes = 0 if shared_models.is_loaded(sha256) else base.path.stat().st_size
+    needed, free = needed_bytes(base_bytes, cells * kv_bytes_per_token(base)), available_bytes()
+    if free < needed:
+        raise MemoryShortageError(
+            f"{base.path.name} as teacher of {capacity} problems at once needs about "
+            f"{needed / 1e6:,.0f} MB of memory and {free / 1e6:,.0f} MB are free. Close other "
+            "programs, or use a smaller --concurrency or a smaller pack."
+        )

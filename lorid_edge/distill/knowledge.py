@@ -7,6 +7,7 @@ hold the problem's own numbers or names, nor give its answer away.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -15,6 +16,8 @@ from lorid_edge.packs.manifest import Example, RoleSettings
 
 RULES_MAX = 8
 RULE_CHARACTERS_MAX = 240
+REPLY_CHARACTERS_MAX = 50_000
+_OPENINGS_TRIED = 50
 KNOWLEDGE_MAX_TOKENS = 200
 
 # What is asked stands here, where its KV is computed once for all problems.
@@ -92,7 +95,7 @@ _POSSESSIVE = re.compile(r"['’]s\b")
 
 
 class RejectedReplyError(ValueError):
-    """A reply that is not knowledge; the message is the kind of reason, the same for all like it."""
+    """A reply that is not knowledge; the message is the kind of reason, the same for all alike."""
 
 
 def parse_rules(reply: str) -> tuple[str, ...]:
@@ -117,7 +120,8 @@ def parse_rules(reply: str) -> tuple[str, ...]:
 
 def _first_json(reply: str) -> object:
     decoder = json.JSONDecoder()
-    for match in re.finditer(r"[\[{]", reply):
+    reply = reply[:REPLY_CHARACTERS_MAX]
+    for match in itertools.islice(re.finditer(r"[\[{]", reply), _OPENINGS_TRIED):
         try:
             return decoder.raw_decode(reply, match.start())[0]
         except (ValueError, RecursionError):
@@ -140,6 +144,10 @@ def check_rules(rules: tuple[str, ...], record: Record) -> None:
         raise RejectedReplyError("a number of the problem in a rule")
     if _names(record.question) & set(re.findall(r"[A-Z][a-z]+", _POSSESSIVE.sub("", text))):
         raise RejectedReplyError("a name of the problem in a rule")
+    # A word that begins a sentence of the question is a name if a rule writes it as one.
+    inside = {word for rule in rules for word in _NAME.findall(_POSSESSIVE.sub("", rule))}
+    if inside & (set(_FIRST_WORD.findall(_POSSESSIVE.sub("", record.question))) - _COMMON):
+        raise RejectedReplyError("a name of the problem in a rule")
 
 
 def _numbers(text: str) -> set[str]:
@@ -155,11 +163,12 @@ def _names(question: str) -> set[str]:
     return inside | repeated
 
 
-_COMMON = frozenset(
+_COMMON_WORDS = (
     "A After All Although An And Another Are As At Because Before Between Both But By Calculate "
     "Determine Divide Does Each Every Find First For From Given He Her Here His How However I If "
     "In Into Is It Its Last Let Many More Most Multiply Next No Not Now Of On Once One Only Or "
     "Other Our Out She Since So Some Subtract Suppose That The Their Then There These They This "
     "Those Three Through To Today Together Two Under Until What When Where Which While Who Will "
-    "With Without Yesterday You Your Add Assume Total Half Twice Four Five".split()
+    "With Without Yesterday You Your Add Assume Total Half Twice Four Five"
 )
+_COMMON = frozenset(_COMMON_WORDS.split())

@@ -147,7 +147,7 @@ class _Run:
         text = f"{self._job.seed}/{key}/{attempt}".encode("utf-8", "surrogatepass")
         seed = int.from_bytes(hashlib.blake2s(text).digest()[:4], "little") >> 1
         rationale = without_annotations(record.rationale or "")
-        self._teacher.submit(Ask(key, record.question, rationale, seed))
+        self._teacher.submit(Ask(key, record.question, rationale, seed, attempt))
 
     def _take(self, reply: Reply) -> None:
         report, record = self.report, self._records[reply.key]

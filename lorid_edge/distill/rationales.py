@@ -116,23 +116,25 @@ def rationale_steps(
             if on_open is not None:
                 on_open(desk)
             began = time.perf_counter()
-            for asked in _asked(desk, pending, job.seed, journal):
-                record, samples = asked
-                report = _judge(job, journal, record, samples, report)
+            for record, asked in _asked(desk, pending, job.seed):
+                report = _judge(job, journal, record, asked, report)
                 report = replace(report, seconds=round(time.perf_counter() - began, 1))
                 yield report
 
 
 def _asked(
-    desk: RoleDesk, pending: Iterable[Record], seed: int, journal: Journal
+    desk: RoleDesk, pending: Iterable[Record], seed: int
 ) -> Iterator[tuple[Record, Asked | None]]:
     """The problems with their samples; None for those that are too long to be asked."""
     records = {record.id: record for record in pending}
-    asks = [Ask(record.id, record.question) for record in records.values()]
-    for ask in asks:
-        if not desk.fits(ask):
-            yield records[ask.key], None
-    for asked in desk.sample((ask for ask in asks if desk.fits(ask)), seed):
+    fitting = []
+    for record in records.values():
+        ask = Ask(record.id, record.question)
+        if desk.fits(ask):
+            fitting.append(ask)
+        else:
+            yield record, None
+    for asked in desk.sample(fitting, seed):
         yield records[asked.ask.key], asked
 
 
@@ -196,6 +198,7 @@ def _common(job: RationaleJob) -> dict[str, Any]:
 
 
 def _report_so_far(answered: Sequence[Record], journal: Journal) -> RationaleReport:
-    done = sum(journal.is_done(record.id) for record in answered)
-    solved = len({line["problem"] for line in journal.lines})
-    return RationaleReport(len(answered), done, solved, len(journal.lines))
+    ids = {record.id for record in answered}
+    kept = [line["problem"] for line in journal.lines if line.get("problem") in ids]
+    done = sum(journal.is_done(key) for key in ids)
+    return RationaleReport(len(answered), done, len(set(kept)), len(kept))

@@ -215,11 +215,16 @@ def open_desk(
 def _lane_settings(
     manifest: PackManifest, role: Role, settings: DeskSettings, fixed_tokens: int
 ) -> LaneSettings:
-    """Room for all samples at once, each with a held prompt in the worst case."""
+    """Room for all samples at once, each with a held prompt in the worst case.
+
+    The fixed part of the prompt comes twice, for a lane counts it again for what it admits.
+    """
     samples = settings.samples * settings.in_flight
     max_tokens = settings.max_tokens or manifest.roles[role].max_tokens
     return LaneSettings(
-        cells=fixed_tokens + samples * (max_tokens + 1) + (samples + 1) * settings.question_tokens,
+        cells=2 * fixed_tokens
+        + samples * (max_tokens + 1)
+        + (samples + 1) * settings.question_tokens,
         sequences=2 * samples + 2,
         threads=choose_threads(settings.threads).threads,
     )

@@ -5,15 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+FIRST_TEMPERATURE = 0.2
+"""As the method's authors ask their teacher (facts of their code, not of the paper's text)."""
+
+TEMPERATURE_STEP = 0.25
+"""What a further attempt adds: at 0.2 another seed mostly gives the same reply again."""
+
 
 @dataclass(frozen=True)
 class Ask:
-    """One request to a teacher: a problem with its solution, and the seed of this attempt."""
+    """One request to a teacher: a problem with its solution.
+
+    Attributes:
+        seed: of this attempt.
+        attempt: how many replies about this problem were rejected before.
+    """
 
     key: str
     question: str
     rationale: str
     seed: int
+    attempt: int = 0
+
+    @property
+    def temperature(self) -> float:
+        """How freely to reply, 0.2 to 1."""
+        return min(1.0, FIRST_TEMPERATURE + TEMPERATURE_STEP * self.attempt)
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,9 @@ class Teacher(Protocol):
 
         Raises LoridError when the teacher is beyond help: what came back before is not lost.
         """
+
+    def abort(self) -> None:
+        """From any thread: stop the work; `next_replies` then raises CancelledError."""
 
     def close(self) -> None:
         """Free what the teacher holds; requests under way are dropped."""

@@ -120,13 +120,23 @@ def test_plain_records(tmp_path: Path) -> None:
     assert dataset.records[1].knowledge == ("Add.",)
 
 
+def test_a_folder_of_splits(tmp_path: Path) -> None:
+    for split in ("train", "development", "test"):
+        write_lines(tmp_path / "own" / f"{split}.jsonl", [{"question": f"{split}?"}])
+    for split in Split:
+        (record,) = load_dataset(tmp_path / "own", split).records
+        assert (record.id, record.question) == (f"own-{split.value}-00000", f"{split.value}?")
+    (tmp_path / "own" / "development.jsonl").unlink()
+    with pytest.raises(DataError, match=r"put development\.jsonl beside it"):
+        load_dataset(tmp_path / "own", Split.DEVELOPMENT)
+
+
 def test_a_file_named_as_a_test_is_not_trained_on(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "algebra_test.jsonl", [{"question": "a?"}])
     with pytest.raises(DataError, match="named as data to test with"):
         load_dataset(path)
     assert len(load_dataset(path, Split.TEST).records) == 1
-    assert len(load_dataset(write_lines(tmp_path / "contest.jsonl", [{"question": "a?"}]).parent /
-                            "contest.jsonl").records) == 1  # fmt: skip
+    assert load_dataset(write_lines(tmp_path / "contest.jsonl", [{"question": "a?"}])).records
 
 
 # Broken data

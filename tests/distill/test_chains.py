@@ -27,6 +27,7 @@ class Sample:
         ("He has 4.\n#### 4", "He has 4."),
         ("He has 4.\n\n**Answer:** 4", "He has 4."),
         (r"The answer is \boxed{4}", ""),
+        (r"2 + 2 = 4. So the answer is 2 + 2 = 4. The answer is \boxed{4}", "2 + 2 = 4."),
         (r"So 2 * 2 = \boxed{4}", "So 2 * 2 = 4."),
         (r"He has \(2 + 2 = \boxed{4}", r"He has \(2 + 2 = 4 \)"),
         (r"He has \(\boxed{4}" + "\\", r"He has \(4 \)"),
