@@ -191,7 +191,7 @@ class _Run:
     def _backward(self, batch: Pass) -> float:
         loss: torch.Tensor = self._model(batch)
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
+        return float(loss.detach())
 
     def _reduce(
         self, trained_tokens: int, loss: float, wants_stop: bool
