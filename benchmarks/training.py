@@ -29,22 +29,47 @@ from lorid_edge.train.job import AdapterJob, StepReport, TokenExample
 from lorid_edge.train.settings import LoraSettings, TrainingSettings
 
 LORA = LoraSettings(rank=16, alpha=32.0)
-EXAMPLES = 8  # of a step, in one pass
 STEPS = 1000  # of the schedule; only the first are taken
 SIDES = ("ours", "plain")
+
+
+class Clock:
+    """Started at once, it tells what a step took, as a line of JSON.
+
+    CPU time of one thread hardly depends on other work of the machine.
+    """
+
+    def __init__(self) -> None:
+        self._start, self._cpu_start = time.perf_counter(), time.process_time()
+
+    def report(self, loss: float, peak_memory_bytes: int) -> str:
+        return json.dumps(
+            {
+                "seconds": time.perf_counter() - self._start,
+                "cpu_seconds": time.process_time() - self._cpu_start,
+                "loss": loss,
+                "peak_memory_bytes": peak_memory_bytes,
+            }
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure training on this machine.")
     parser.add_argument("--pack", default="small")
     parser.add_argument("--sequence-tokens", type=int, default=256)
+    parser.add_argument("--examples", type=int, default=8, help="of a step, in one pass")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="of each side; torch's choice by default")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     base = PackStore().find(arguments.pack).base_path
     if arguments.side:
+        import torch
+
         work = _work_ours if arguments.side == "ours" else _work_plain
-        work(base, arguments.sequence_tokens)
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
+        work(base, arguments.examples, arguments.sequence_tokens)
         return
     command = [sys.executable, *sys.argv, "--side"]
     workers = {
@@ -68,25 +93,32 @@ def main() -> None:
 
 
 def _print(arguments: argparse.Namespace, reports: dict[str, list[dict[str, float]]]) -> None:
-    tokens = EXAMPLES * arguments.sequence_tokens
+    tokens = arguments.examples * arguments.sequence_tokens
     rates = {
         side: tokens / statistics.median(report["seconds"] for report in taken)
         for side, taken in reports.items()
     }
-    ratio = statistics.median(
-        plain["seconds"] / ours["seconds"]
-        for ours, plain in zip(reports["ours"], reports["plain"], strict=True)
-    )
-    print(f"{'loop':8} {'tokens/s':>9} {'peak memory':>12} {'last loss':>10}")
+    ratios = {
+        clock: statistics.median(
+            plain[clock] / ours[clock]
+            for ours, plain in zip(reports["ours"], reports["plain"], strict=True)
+        )
+        for clock in ("seconds", "cpu_seconds")
+    }
+    print(f"{'loop':8} {'tokens/s':>9} {'per CPU s':>9} {'peak memory':>12} {'last loss':>10}")
     for side, taken in reports.items():
         memory = f"{taken[-1]['peak_memory_bytes'] / 1e9:.2f} GB"
-        print(f"{side:8} {rates[side]:9.0f} {memory:>12} {taken[-1]['loss']:10.4f}")
-    print(f"ours / plain: {ratio:.2f}")
+        cpu = tokens / statistics.median(report["cpu_seconds"] for report in taken)
+        print(f"{side:8} {rates[side]:9.0f} {cpu:9.0f} {memory:>12} {taken[-1]['loss']:10.4f}")
+    print(f"ours / plain: {ratios['seconds']:.2f}, by CPU time {ratios['cpu_seconds']:.2f}")
     result = {
         "pack": arguments.pack,
         "sequence_tokens": arguments.sequence_tokens,
         "tokens_per_second": rates,
-        "ratio": ratio,
+        "ratio": ratios["seconds"],
+        "ratio_of_cpu_time": ratios["cpu_seconds"],
+        "examples": arguments.examples,
+        "threads": arguments.threads,
         "peak_memory_bytes": {
             side: taken[-1]["peak_memory_bytes"] for side, taken in reports.items()
         },
@@ -95,31 +127,31 @@ def _print(arguments: argparse.Namespace, reports: dict[str, list[dict[str, floa
     print(json.dumps(result))
 
 
-def _work_ours(base: Path, sequence_tokens: int) -> None:
+def _work_ours(base: Path, count: int, sequence_tokens: int) -> None:
     from lorid_edge.train.loop import train_adapter
 
     training = TrainingSettings(
         epochs=STEPS / 8,
-        batch_examples=EXAMPLES,
-        micro_batch_tokens=EXAMPLES * sequence_tokens,
+        batch_examples=count,
+        micro_batch_tokens=count * sequence_tokens,
         max_tokens=sequence_tokens,
         checkpoint_seconds=1e9,
     )
-    start = 0.0
+    clock = Clock()
     wants_stop = False
 
     def on_step(report: StepReport) -> None:
-        nonlocal start, wants_stop
-        seconds = time.perf_counter() - start
+        nonlocal clock, wants_stop
+        report_of_step = clock.report(report.loss, report.peak_memory_bytes)
         if report.step > 1:  # the first one, before anything was asked for, warms up
-            _tell(seconds, report.loss, report.peak_memory_bytes)
+            print(report_of_step, flush=True)
         else:
             print("ready", flush=True)
         wants_stop = sys.stdin.readline().strip() != "step"
-        start = time.perf_counter()
+        clock = Clock()
 
     with tempfile.TemporaryDirectory() as folder:
-        examples = _examples(8 * EXAMPLES, sequence_tokens)
+        examples = _examples(8 * count, sequence_tokens)
         try:
             train_adapter(
                 AdapterJob(base, examples, LORA, training, Path(folder)),
@@ -130,7 +162,7 @@ def _work_ours(base: Path, sequence_tokens: int) -> None:
             return
 
 
-def _work_plain(base: Path, sequence_tokens: int) -> None:
+def _work_plain(base: Path, count: int, sequence_tokens: int) -> None:
     import peft
     import torch
 
@@ -149,10 +181,10 @@ def _work_plain(base: Path, sequence_tokens: int) -> None:
     model.train()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate)
-    examples = _examples(8 * EXAMPLES, sequence_tokens)
+    examples = _examples(8 * count, sequence_tokens)
     for step in range(STEPS):
-        start = time.perf_counter()
-        batch = [examples[(step * EXAMPLES + index) % len(examples)] for index in range(EXAMPLES)]
+        clock = Clock()
+        batch = [examples[(step * count + index) % len(examples)] for index in range(count)]
         tokens = torch.tensor([example.prompt + example.completion for example in batch])
         labels = tokens.clone()
         labels[:, : len(batch[0].prompt)] = -100
@@ -161,9 +193,9 @@ def _work_plain(base: Path, sequence_tokens: int) -> None:
         torch.nn.utils.clip_grad_norm_(parameters, settings.max_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()
-        seconds = time.perf_counter() - start
+        report_of_step = clock.report(loss.item(), peak_memory_bytes(cpu))
         if step:
-            _tell(seconds, loss.item(), peak_memory_bytes(cpu))
+            print(report_of_step, flush=True)
         else:
             print("ready", flush=True)
         if sys.stdin.readline().strip() != "step":
@@ -180,11 +212,6 @@ def _examples(count: int, sequence_tokens: int) -> list[TokenExample]:
         )
         for _ in range(count)
     ]
-
-
-def _tell(seconds: float, loss: float, peak_memory_bytes: int) -> None:
-    report = {"seconds": seconds, "loss": loss, "peak_memory_bytes": peak_memory_bytes}
-    print(json.dumps(report), flush=True)
 
 
 def _say(worker: subprocess.Popen[str], word: str) -> None:

@@ -50,7 +50,7 @@ def reaches(batch: Pass, only_trained: bool) -> list[Reach]:
 
     Long ones are cut: the first rows need not be multiplied with keys that are ahead of them.
     """
-    found = []
+    found: list[Reach] = []
     if not only_trained:
         found += _cut(0, 0, batch.prefix_tokens, 0)
     for part in batch.segments:

@@ -122,7 +122,7 @@ class Decoder(torch.nn.Module):
         for stack in self.stacks():
             stack.refresh()
 
-    def compile(self) -> None:  # type: ignore[override]
+    def compile_kernels(self) -> None:
         """Have the kernels compiled, which takes some seconds.
 
         By a pass of always the same size: the compiler fits its code to the first sizes that it

@@ -135,7 +135,7 @@ class _Run:
             self._restore(checkpoint.tensors)
         self._model.refresh()
         if isinstance(self._model, Decoder) and self._is_long:
-            self._model.compile()
+            self._model.compile_kernels()
         self._recent.append((time.perf_counter(), self.tokens))
 
     def advance(self, on_step: OnStep, should_stop: ShouldStop) -> bool:
@@ -191,7 +191,7 @@ class _Run:
     def _backward(self, batch: Pass) -> float:
         loss: torch.Tensor = self._model(batch)
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
+        return float(loss.detach())
 
     def _reduce(
         self, trained_tokens: int, loss: float, wants_stop: bool

@@ -76,12 +76,12 @@ class StackedLora(torch.nn.Module):
                 a = self.lora_a.detach()[start : start + self.rank]
                 yield part.name, a, self.lora_b.detach()[part.rows]
 
-    @torch.no_grad()
     def refresh(self) -> None:
         """Round A and B into the products' operands; to be called whenever they have changed."""
-        self.a.copy_(self.lora_a)
+        self.a.copy_(self.lora_a.detach())
+        scaled = self.lora_b.detach() * self.scale
         for part, columns in self.columns():
-            self.weight[part.rows, columns] = (self.lora_b[part.rows] * self.scale).to(self.a.dtype)
+            self.weight[part.rows, columns] = scaled[part.rows].to(self.weight.dtype)
 
     def columns(self) -> Iterator[tuple[Part, slice]]:
         """Each adapted part, and where its x A^T stands in the extended input."""
@@ -197,7 +197,8 @@ class GatedProduct(torch.autograd.Function):
     ) -> torch.Tensor:
         """residual: (rows, outputs); gate_up: (rows, 2 * inputs)."""
         extended, inputs = stack.empty_input(gate_up)
-        kernels.gate(*gate_up.chunk(2, dim=1), inputs)
+        left, right = gate_up.chunk(2, dim=1)
+        kernels.gate(left, right, inputs)
         output = stack.product(extended)
         context.stack = stack
         context.save_for_backward(gate_up, extended[:, stack.inputs :].clone())
@@ -208,11 +209,13 @@ class GatedProduct(torch.autograd.Function):
         gate_up, products = context.saved_tensors
         stack = context.stack
         extended, inputs = stack.empty_input(gate_up)
-        kernels.gate(*gate_up.chunk(2, dim=1), inputs)
+        left, right = gate_up.chunk(2, dim=1)
+        kernels.gate(left, right, inputs)
         extended[:, stack.inputs :] = products
         at_gated, at_a, at_b = stack.gradients(gradients[0], extended, True)
         at_gate_up = torch.empty_like(gate_up)
-        kernels.gate_gradient(at_gated, *gate_up.chunk(2, dim=1), *at_gate_up.chunk(2, dim=1))
+        at_left, at_right = at_gate_up.chunk(2, dim=1)
+        kernels.gate_gradient(at_gated, left, right, at_left, at_right)
         return gradients[0], at_gate_up, at_a, at_b, None
 
 

@@ -28,7 +28,7 @@ def keep_freed_memory() -> None:
 def peak_memory_bytes(device: torch.device) -> int:
     """The most that was in use at once: of the GPU's memory, or resident on a CPU."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return int(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     import resource
