@@ -21,7 +21,7 @@ ROLES = {
     "dr": (Role.DEEP_REASONER,),
     "all": tuple(Role),
 }
-INTERRUPTED = 130
+BROKEN_LINES_SHOWN = 5
 
 
 def train(
@@ -115,9 +115,15 @@ def _default_run(plan: Plan, max_steps: int | None) -> Path:
 
 
 def _tell_plan(plan: Plan) -> None:
+    from lorid_edge.train.training import is_main_process
+
+    if not is_main_process():
+        return
     for dataset in plan.datasets.values():
-        for broken in dataset.broken:
+        for broken in dataset.broken[:BROKEN_LINES_SHOWN]:
             streams.note(f"{dataset.name}, line {broken.line}: {broken.reason}; passed over.")
+        if len(dataset.broken) > BROKEN_LINES_SHOWN:
+            streams.note(f"{dataset.name}: {len(dataset.broken)} broken lines in all.")
     for role, planned in plan.roles.items():
         left_out = f", {planned.too_long} too long" if planned.too_long else ""
         streams.note(

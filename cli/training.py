@@ -142,15 +142,24 @@ def _evaluate(
     from lorid_edge.train.run import write_json
 
     settings = command.plan.recipe.evaluation
+    tried: list[tuple[str, str | Path, bool]] = [
+        (name, run.pack, False) for name in settings.policies
+    ]
+    if settings.bare and command.plan.base.pack is not None:
+        tried += [(name, command.plan.base.pack.folder, True) for name in settings.policies]
     results = []
-    for policy in settings.policies:
-        with progress(f"evaluating {policy}") as on_progress:
+    for policy, pack, bare in tried:
+        title = f"evaluating {policy}{' on the bare base' if bare else ''}"
+        with progress(title) as on_progress:
 
             def on_solved(done: int, right: int, show: Any = on_progress) -> None:
                 show(done, len(records), f"{right} right")
 
-            trial = try_pack(run.pack, records, policy, greedy=settings.greedy, on_solved=on_solved)
-        results.append({"dataset": settings.dataset, "split": "development", **trial.as_json()})
+            trial = try_pack(
+                pack, records, policy, greedy=settings.greedy, bare=bare, on_solved=on_solved
+            )
+        about = {"dataset": settings.dataset, "split": "development", "adapters": not bare}
+        results.append({**about, **trial.as_json()})
     write_json(run.path / "evaluation.json", {"greedy": settings.greedy, "results": results})
     return results
 
@@ -227,11 +236,12 @@ def describe(summary: dict[str, Any]) -> str:
             f"{result['peak_memory_bytes'] / 1e9:.2f} GB"
         )
         if result.get("estimated_seconds"):
-            line += f"; all of it would take about {_duration(result['estimated_seconds'])}"
+            line += f"; all of it would take at most about {_duration(result['estimated_seconds'])}"
         lines.append(line)
     for result in summary.get("evaluation", ()):
         lines.append(
-            f"{result['policy']}: {result['accuracy_percent']:.1f} % right "
+            f"{result['policy']}{'' if result['adapters'] else ' on the bare base'}: "
+            f"{result['accuracy_percent']:.1f} % right "
             f"({result['low_percent']:.1f} to {result['high_percent']:.1f}), "
             f"{result['tokens_per_problem']:.0f} tokens a problem, {result['dataset']} "
             f"{result['split']}, {result['problems']} problems"

@@ -17,6 +17,10 @@ from random_adapter import RandomAdapter, write_random_adapter
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LESSONS = """
+{"question": "What is 2 + 2?", "rationale": "2 + 2 = 4", "answer": "4", "knowledge": ["Add."]}
+{"question": "What is 3 + 2?", "rationale": "3 + 2 = 5", "answer": "5", "knowledge": ["Add."]}
+""".lstrip()
 PROBLEMS = """
 {"id": 1, "question": "What is 2 + 2?", "rationale": "2 + 2 = 4", "answer": "4"}
 {"id": 2, "question": "What is 7 * 8?"}
@@ -68,6 +72,12 @@ def test_examples_run(
         pytest.importorskip("torch")
     line, standard_input = _without_pipe(line)
     arguments = shlex.split(line)[1:]
+    if arguments[:1] == ["train"] and len(arguments) > 1:
+        pytest.importorskip("torch")
+        (tmp_path / "lessons.jsonl").write_text(LESSONS)
+        for data in ("reasoning", "knowledge"):
+            arguments += ["--set", f"data.{data}=['lessons.jsonl']"]
+        arguments += ["--no-evaluate", "--run", str(tmp_path / "run")]
     if arguments[:1] == ["solve"]:
         arguments += ["--pack", str(brief_pack)]
     expected = {0, 3}  # the tiny base may well stay undecided

@@ -87,6 +87,7 @@ def try_pack(
     policy: str,
     *,
     greedy: bool = True,
+    bare: bool = False,
     seed: int = 0,
     store: PackStore | None = None,
     on_solved: OnSolved | None = None,
@@ -96,6 +97,7 @@ def try_pack(
     Args:
         folder: the name of a pack or its folder.
         greedy: take the likeliest token; else the pack's own sampling.
+        bare: without the pack's adapters.
 
     Raises:
         what `Solver.open` and `Solver.solve` raise.
@@ -104,7 +106,7 @@ def try_pack(
 
     asked = [record for record in records if record.answer is not None]
     trial = Trial(policy)
-    with _open(folder, greedy, store or PackStore()) as solver:
+    with _open(store or PackStore(), folder, greedy, bare) as solver:
         began = time.perf_counter()
         settings = SolveSettings(policy=policy, seed=seed)
         questions = [record.question for record in asked]
@@ -117,11 +119,17 @@ def try_pack(
     return trial
 
 
-def _open(folder: str | Path, greedy: bool, store: PackStore) -> Solver:
+def _open(store: PackStore, folder: str | Path, greedy: bool, bare: bool) -> Solver:
     verified = store.open(store.find(folder))
+    manifest = verified.pack.manifest
     if greedy:
-        manifest = verified.pack.manifest.model_copy(update={"sampling": Sampling(temperature=0.0)})
-        verified = replace(verified, pack=replace(verified.pack, manifest=manifest))
+        manifest = manifest.model_copy(update={"sampling": Sampling(temperature=0.0)})
+    if bare:
+        roles = {
+            role.value: manifest.roles[role].model_copy(update={"adapter": None}) for role in Role
+        }
+        manifest = manifest.model_copy(update={"roles": manifest.roles.model_copy(update=roles)})
+    verified = replace(verified, pack=replace(verified.pack, manifest=manifest))
     settings = LoadSettings(width=1, in_flight=PROBLEMS_AT_ONCE)
     return Solver(load_pack(verified, settings, store), settings.width, settings.in_flight)
 

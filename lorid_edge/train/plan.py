@@ -88,7 +88,11 @@ def make_plan(
         problems += _role_problems(recipe, roles)
         for name in dict.fromkeys(n for role in roles for n in _names_of(recipe, role)):
             try:
-                datasets[name] = load_dataset(_beside(path, name), Split.TRAIN)
+                datasets[name] = load_dataset(
+                    _beside(path, name),
+                    Split.TRAIN,
+                    max_broken_fraction=recipe.data.max_broken_fraction,
+                )
             except LoridError as problem:
                 problems.append(str(problem))
         try:
@@ -126,8 +130,8 @@ def development_records(plan: Plan) -> tuple[Record, ...]:
     }
     shared = sum(question_hash(record.question) in trained for record in records)
     if shared:
-        problem = f"evaluation.dataset: {shared} of its questions are in the training data"
-        raise _refusal(plan.path, [problem])
+        found = f"evaluation.dataset: {shared} of its questions are in the training data"
+        raise _refusal(plan.path, [found])
     return records[: settings.problems]
 
 

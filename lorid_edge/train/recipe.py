@@ -86,12 +86,14 @@ class DataSettings(_Settings):
         knowledge: data sets with knowledge, for the knowledge generator and the deep reasoner.
         annotations: what becomes of `<<48/2=24>>`: strip, keep or where_needed.
         limit: at most so many examples of a role, the first ones; None for all.
+        max_broken_fraction: more broken lines than this in a data set, and nothing is trained.
     """
 
     reasoning: _Names = ()
     knowledge: _Names = ()
     annotations: Annotated[Annotations, Field(strict=False)] = Annotations.STRIP
     limit: Annotated[int, Field(ge=1)] | None = None
+    max_broken_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
 
 
 class RoleRecipe(_Settings):
@@ -133,6 +135,7 @@ class EvaluationSettings(_Settings):
         problems: its first ones; 0 for no evaluation.
         policies: each is measured on its own.
         greedy: the likeliest token instead of the pack's sampling.
+        bare: measure the pack's base without any adapter as well, asked as `pack.toml` has it now.
     """
 
     dataset: Line = "gsm8k"
@@ -141,6 +144,7 @@ class EvaluationSettings(_Settings):
         tuple[Annotated[str, AfterValidator(_policy)], ...], Field(strict=False, min_length=1)
     ] = ("ir", "dr")
     greedy: bool = True
+    bare: bool = False
 
 
 class Recipe(_Settings):

@@ -42,22 +42,17 @@ class Annotations(str, Enum):
 def solution_text(rationale: str, answer: str, answer_format: str) -> str:
     r"""A rationale that ends with the answer, marked as the pack wants it.
 
-    A rationale that boxes its answer itself is left as it is.
-
     Args:
         rationale: a chain of thought, without the line that states the answer.
         answer: the final answer.
         answer_format: `boxed`, `hash` or `line`, as in a pack's manifest.
     """
-    rationale = rationale.strip()
-    if answer_format == "boxed" and "\\boxed{" in rationale:
-        return rationale
     line = {
         "boxed": f"The answer is \\boxed{{{answer}}}.",
         "hash": f"#### {answer}",
         "line": f"The answer is {answer}.",
     }[answer_format]
-    return f"{rationale}\n{line}"
+    return f"{rationale.strip()}\n{line}"
 
 
 def knowledge_text(rules: Iterable[str]) -> str:

@@ -164,6 +164,10 @@ def test_broken_lines_are_passed_over_up_to_a_limit(workshop: Workshop) -> None:
     message = refusal(workshop)
     assert "line 11" in message
     assert "line 12" in message
+    plan = make_plan(
+        workshop.recipe, [IR], overrides=["data.max_broken_fraction=0.2"], store=workshop.store
+    )
+    assert len(plan.roles[IR].examples) == 10
 
 
 def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
@@ -185,7 +189,7 @@ def test_examples_that_are_too_long_are_left_out_and_counted(workshop: Workshop)
 
 
 def test_only_the_training_split_of_gsm8k_is_trained_on(workshop: Workshop) -> None:
-    held_out = Path("/work/shared/data/gsm8k/test.jsonl")
+    held_out = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "test.jsonl"
     if not held_out.is_file():
         pytest.skip("needs GSM8K's files")
     assert "test" in refusal(workshop, f'data.reasoning=["{held_out}"]')

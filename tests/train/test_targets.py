@@ -23,11 +23,6 @@ def test_the_runtime_finds_the_answer_of_a_target(answer_format: str) -> None:
     assert extract_answer(text, complete=True) == "18"
 
 
-def test_a_rationale_that_boxes_its_answer_gets_no_second_one() -> None:
-    rationale = r"So $x = \boxed{\frac{1}{2}}$, which is positive."
-    assert solution_text(rationale, r"\frac{1}{2}", "boxed") == rationale
-
-
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
