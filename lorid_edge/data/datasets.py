@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from lorid_edge.data import gsm8k
 from lorid_edge.data.forms import Fields, FormError, read_fields
 from lorid_edge.data.held_out import require_trainable
+from lorid_edge.data.notes import NotedProblems
 from lorid_edge.data.reading import Contents, FoundObject, read_folder, read_lines
 from lorid_edge.data.record import Record
 from lorid_edge.errors import DataError
@@ -70,8 +71,9 @@ def load_dataset(
 
     Args:
         name_or_path: `gsm8k`, which is fetched once; or a path: one of GSM8K's own files, known by
-            its content; a file of JSON lines in one of the forms of `lorid_edge.data.forms`; or a
-            folder that holds train.jsonl and test.jsonl, or MATH's folders of JSON files.
+            its content; a file of JSON lines in one of the forms of `lorid_edge.data.forms`, or
+            of notes (`lorid_edge.data.notes`), for which GSM8K is fetched; or a folder that holds
+            train.jsonl and test.jsonl, or MATH's folders of JSON files.
         split: the development split of GSM8K is the last 500 lines of its training file. Any other
             file is one split, and taken for what is asked for unless its name says it is a test.
         max_broken_fraction: more broken lines than this, 0 to 1, and nothing is loaded.
@@ -167,9 +169,10 @@ def _records(
     records: list[Record] = []
     broken: list[BrokenLine] = []
     taken: dict[str, int] = {}
+    noted = NotedProblems(_gsm8k_by_id)
     for found in objects:
         try:
-            fields = read_fields(found.content)
+            fields = read_fields(noted.complete(found.content))
             records.append(_record(fields, f"{name}-{split.value}-{found.name}", taken))
         except FormError as error:
             broken.append(BrokenLine(found.line, str(error)))
@@ -177,6 +180,10 @@ def _records(
             reasons = (f'"{problem["loc"][0]}": {problem["msg"]}' for problem in error.errors())
             broken.append(BrokenLine(found.line, "; ".join(reasons)))
     return tuple(records), broken
+
+
+def _gsm8k_by_id() -> dict[str, Record]:
+    return {record.id: record for record in load_dataset(gsm8k.NAME, Split.TRAIN).records}
 
 
 def _record(fields: Fields, default_id: str, taken: dict[str, int]) -> Record:

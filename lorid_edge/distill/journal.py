@@ -63,6 +63,12 @@ class Journal:
                         f"this run has {value!r}. Use another --output, or that run's settings."
                     )
 
+    def require_fields(self, *names: str) -> None:
+        """Raise UsageError if a kept line lacks what this kind of run gives every line."""
+        for number, line in enumerate(self._lines, start=1):
+            if any(name not in line for name in names):
+                raise _foreign(self.path, number)
+
     def retry_unless(self, made: dict[str, Any]) -> None:
         """Let problems be tried again that were set aside under other circumstances than `made`."""
         self._done = {problem_of(line) for line in self._lines}

@@ -120,6 +120,7 @@ class _Run:
     ) -> None:
         self._job, self._teacher, self._journal = job, teacher, journal
         self._made = {"teacher": teacher.name, "seed": job.seed}
+        journal.require_fields("knowledge", "teacher")
         journal.retry_unless(self._made)
         self._records = {record.id: record for record in records}
         self._waiting = deque(r.id for r in records if not journal.is_done(r.id))

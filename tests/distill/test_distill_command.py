@@ -178,6 +178,15 @@ def test_impossible_wishes_are_refused(
     assert not (tmp_path / "rules.jsonl").exists()
 
 
+def test_the_data_set_itself_is_not_written_to(runner: CliRunner, tmp_path: Path) -> None:
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text('{"id": "a", "question": "q", "rationale": "r", "answer": "1"}\n', "utf-8")
+    result = runner.invoke(app, command(problems, "http://127.0.0.1:1/v1", problems))
+    assert result.exit_code == 2
+    assert "line 1: not a result of 'distill'" in result.stderr
+    assert len(lines(problems)) == 1
+
+
 def test_held_out_questions_and_remote_teachers_are_refused(
     runner: CliRunner, problems: Path, tmp_path: Path
 ) -> None:
