@@ -35,7 +35,11 @@ from lorid_edge.train.checkpoint import (
 from lorid_edge.train.decoder import Decoder, is_supported
 from lorid_edge.train.job import AdapterJob, OnStep, ShouldStop, StepReport, TokenExample
 from lorid_edge.train.lora import start_adapter
-from lorid_edge.train.memory import keep_freed_memory, peak_memory_bytes
+from lorid_edge.train.memory import (
+    give_back_freed_memory,
+    keep_freed_memory,
+    peak_memory_bytes,
+)
 from lorid_edge.train.plain_model import PlainModel
 
 ADAPTER_FOLDER = "adapter"
@@ -179,6 +183,7 @@ class _Run:
         tensors.update(generator_states())
         state = Checkpoint(self.step, self.tokens, self._identity, tensors)
         write_checkpoint(self._job.folder, state)
+        give_back_freed_memory()
 
     def finish(self) -> Path:
         """Write the adapter; the folder."""

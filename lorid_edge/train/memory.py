@@ -11,18 +11,31 @@ import torch
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
+def _c_library() -> ctypes.CDLL | None:
+    """glibc, where that is the C library."""
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "gnu_get_libc_version") else None
+
+
 def keep_freed_memory() -> None:
     """Let the C library keep large blocks that are freed, where it can be told (glibc).
 
     By default they go back to the system at once, and the next tensor of that size pays for every
     page anew: a quarter of the time of a wide matrix product.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt") and hasattr(library, "gnu_get_libc_version"):
+    library = _c_library()
+    if library is not None:
         library.mallopt(_M_MMAP_MAX, 0)
         library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def give_back_freed_memory() -> None:
+    """Give all that is free to the system, once: kept memory falls to pieces and grows slowly."""
+    library = _c_library()
+    if library is not None:
+        library.malloc_trim(0)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
