@@ -103,6 +103,18 @@ def test_a_stopped_job_goes_on_to_the_same_bits(make_job: MakeJob) -> None:
     assert same(weights(stopped), weights(make_job("whole")))
 
 
+def test_dropout_goes_on_where_it_was(make_job: MakeJob) -> None:
+    lora = LORA.model_copy(update={"dropout": 0.1})
+    run(make_job("whole", lora=lora))
+    stopped = make_job("stopped", lora=lora)
+    with pytest.raises(CancelledError):
+        run(stopped, stop_after=3)
+    run(stopped)
+    assert same(weights(stopped), weights(make_job("whole", lora=lora)))
+    run(make_job("none"))
+    assert not same(weights(stopped), weights(make_job("none")))
+
+
 SCRIPT = """
 import os, signal, sys
 sys.path[:0] = {paths!r}
