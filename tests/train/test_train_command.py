@@ -143,7 +143,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(workshop: Workshop, tmp_path: Path) ->
     while child.poll() is None and len(read_curve(curve)) < 2:
         time.sleep(0.01)
     child.send_signal(signal.SIGINT)
-    _, said = child.communicate(timeout=60)
+    _, said = child.communicate(timeout=240)
     assert child.returncode == 130, said
     assert said.splitlines()[-1].endswith("Run the same command again.")
     done = len(read_curve(curve))
@@ -221,7 +221,7 @@ def test_a_terminal_gets_colour_and_a_bar(workshop: Workshop, tmp_path: Path) ->
             env={**os.environ, "TERM": "xterm-256color", **environment},
             dimensions=(30, 120),
             encoding="utf-8",
-            timeout=60,
+            timeout=240,
         )
         child.expect(pexpect.EOF)
         child.close()
