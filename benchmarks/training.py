@@ -128,7 +128,7 @@ def _print(arguments: argparse.Namespace, reports: dict[str, list[dict[str, floa
 
 
 def _work_ours(base: Path, count: int, sequence_tokens: int) -> None:
-    from lorid_edge.train.loop import train_adapter
+    from lorid_edge.train.descent.loop import train_adapter
 
     training = TrainingSettings(
         epochs=STEPS / 8,
@@ -166,8 +166,8 @@ def _work_plain(base: Path, count: int, sequence_tokens: int) -> None:
     import peft
     import torch
 
-    from lorid_edge.train.base_model import choose_dtype, load_base
-    from lorid_edge.train.memory import peak_memory_bytes
+    from lorid_edge.train.descent.base_model import choose_dtype, load_base
+    from lorid_edge.train.descent.memory import peak_memory_bytes
 
     cpu = torch.device("cpu")
     settings = TrainingSettings()

@@ -134,7 +134,7 @@ def _model_path(settings: BaseSettings, folder: Path) -> Path:
 
 
 def _fetched(settings: BaseSettings) -> Path:
-    from lorid_edge.train.stack import require_training_packages
+    from lorid_edge.train.requirements import require_training_packages
 
     require_training_packages()
     from huggingface_hub import snapshot_download

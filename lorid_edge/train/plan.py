@@ -20,7 +20,7 @@ from lorid_edge.train.base import TrainingBase, find_base
 from lorid_edge.train.examples import Curriculum, ExampleMaker, Lesson
 from lorid_edge.train.job import TokenExample
 from lorid_edge.train.recipe import DataSettings, Recipe, RecipeError, RoleRecipe, read_recipe
-from lorid_edge.train.stack import has_gpu, require_training_packages
+from lorid_edge.train.requirements import has_gpu, require_training_packages
 
 KG = Role.KNOWLEDGE_GENERATOR
 

@@ -25,7 +25,7 @@ from lorid_edge.formats.adapter_card import CARD_NAME, MAX_TEXT_CHARACTERS, Adap
 from lorid_edge.roles import Role
 from lorid_edge.train.loss_curve import CURVE_NAME, draw_curve, read_curve
 from lorid_edge.train.plan import Plan, RolePlan
-from lorid_edge.train.stack import machine, versions
+from lorid_edge.train.requirements import machine, versions
 
 RECIPE_NAME, RUN_NAME, ROLE_NAME = "recipe.json", "run.json", "role.json"
 ADAPTER_NAME = "adapter"

@@ -30,7 +30,7 @@ def train_role(
     """
     if run.is_finished(role):
         return run.summary(role)
-    from lorid_edge.train.loop import train_adapter
+    from lorid_edge.train.descent.loop import train_adapter
 
     role_plan = plan.roles[role]
     job = _job(run, plan, role)
@@ -53,7 +53,7 @@ def follow_role(run: RunFolder, plan: Plan, role: Role, should_stop: ShouldStop)
     """`train_role` for the other processes: they share the work and write nothing."""
     if run.is_finished(role):
         return
-    from lorid_edge.train.loop import train_adapter
+    from lorid_edge.train.descent.loop import train_adapter
 
     train_adapter(_job(run, plan, role), lambda report: None, should_stop)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random_examples import random_examples
 
-from lorid_edge.train.batches import (
+from lorid_edge.train.descent.batches import (
     ExampleOrder,
     common_prefix_tokens,
     examples_sha256,

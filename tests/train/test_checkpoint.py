@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lorid_edge.errors import TrainingError
-from lorid_edge.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from lorid_edge.train.descent.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 IDENTITY = {"base_sha256": "ab", "lora": {"rank": 4}}
 STATE = Checkpoint(3, 100, IDENTITY, {"a": torch.arange(1000.0), "b": torch.tensor(2.0)})

@@ -9,11 +9,11 @@ import pytest
 import torch
 from random_examples import random_examples
 
-from lorid_edge.train.base_model import load_base
-from lorid_edge.train.batches import common_prefix_tokens, lay_out
-from lorid_edge.train.decoder import Decoder, is_supported
+from lorid_edge.train.descent.base_model import load_base
+from lorid_edge.train.descent.batches import common_prefix_tokens, lay_out
+from lorid_edge.train.descent.decoder import Decoder, is_supported
+from lorid_edge.train.descent.plain_model import PlainModel
 from lorid_edge.train.job import TokenExample
-from lorid_edge.train.plain_model import PlainModel
 from lorid_edge.train.settings import LoraSettings
 
 RANK = 4

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 
 from lorid_edge.convert.lora import LoraConversion, convert_lora
 from lorid_edge.errors import CancelledError, TrainingError
-from lorid_edge.train.adapter_files import WEIGHTS_NAME
+from lorid_edge.train.descent.adapter_files import WEIGHTS_NAME
+from lorid_edge.train.descent.loop import learning_rate, train_adapter
 from lorid_edge.train.job import AdapterJob, StepReport, TokenExample
-from lorid_edge.train.loop import learning_rate, train_adapter
 from lorid_edge.train.settings import LoraSettings, TrainingSettings
 
 LORA = LoraSettings(rank=4, alpha=8.0)
@@ -69,7 +69,7 @@ def test_a_job_learns_its_examples_and_peft_and_llama_cpp_read_the_result(
     convert_lora(LoraConversion(job.folder / "adapter", job.base, tmp_path / "adapter.gguf", "f16"))
     import peft
 
-    from lorid_edge.train.base_model import load_base
+    from lorid_edge.train.descent.base_model import load_base
 
     base = load_base(job.base, torch.float32, torch.device("cpu"))
     model = peft.PeftModel.from_pretrained(base, str(job.folder / "adapter"))
@@ -121,7 +121,7 @@ sys.path[:0] = {paths!r}
 from pathlib import Path
 from random_examples import random_examples
 from lorid_edge.train.job import AdapterJob
-from lorid_edge.train.loop import train_adapter
+from lorid_edge.train.descent.loop import train_adapter
 from lorid_edge.train.settings import LoraSettings, TrainingSettings
 
 def on_step(report):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lorid_edge.train import loss
-from lorid_edge.train.loss import completion_loss
+from lorid_edge.train.descent import loss
+from lorid_edge.train.descent.loss import completion_loss
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 4 * 101 * 20, 2**27])

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from lorid_edge.errors import CancelledError, TrainingError
-from lorid_edge.train.adapter_files import read_adapter, write_adapter
-from lorid_edge.train.base_model import base_sha256, choose_device, choose_dtype, load_base
-from lorid_edge.train.batches import (
+from lorid_edge.train.descent.adapter_files import read_adapter, write_adapter
+from lorid_edge.train.descent.base_model import base_sha256, choose_device, choose_dtype, load_base
+from lorid_edge.train.descent.batches import (
     ExampleOrder,
     Pass,
     common_prefix_tokens,
@@ -25,22 +25,22 @@ from lorid_edge.train.batches import (
     lay_out,
     split_step,
 )
-from lorid_edge.train.checkpoint import (
+from lorid_edge.train.descent.checkpoint import (
     Checkpoint,
     generator_states,
     read_checkpoint,
     restore_generators,
     write_checkpoint,
 )
-from lorid_edge.train.decoder import Decoder, is_supported
-from lorid_edge.train.job import AdapterJob, OnStep, ShouldStop, StepReport, TokenExample
-from lorid_edge.train.lora import start_adapter
-from lorid_edge.train.memory import (
+from lorid_edge.train.descent.decoder import Decoder, is_supported
+from lorid_edge.train.descent.lora import start_adapter
+from lorid_edge.train.descent.memory import (
     give_back_freed_memory,
     keep_freed_memory,
     peak_memory_bytes,
 )
-from lorid_edge.train.plain_model import PlainModel
+from lorid_edge.train.descent.plain_model import PlainModel
+from lorid_edge.train.job import AdapterJob, OnStep, ShouldStop, StepReport, TokenExample
 
 ADAPTER_FOLDER = "adapter"
 # The type itself is compared, not how it was asked for.

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lorid_edge.errors import TrainingError
-from lorid_edge.train.checkpoint import flush_to_disk
+from lorid_edge.train.descent.checkpoint import flush_to_disk
 from lorid_edge.train.settings import LoraSettings
 
 WEIGHTS_NAME = "adapter_model.safetensors"

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from lorid_edge.train import kernels
-from lorid_edge.train.batches import Pass
+from lorid_edge.train.descent import kernels
+from lorid_edge.train.descent.batches import Pass
 
 MOST_TOKENS = 2048  # of an example: the weights of all layers are kept until the backward pass
 

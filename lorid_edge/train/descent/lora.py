@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from lorid_edge.train import kernels
+from lorid_edge.train.descent import kernels
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lorid_edge.train import kernels
+from lorid_edge.train.descent import kernels
 
 _CHUNK_BYTES = 128 * 2**20  # of float32 logits: large enough for fast products
 

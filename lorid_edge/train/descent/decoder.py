@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from lorid_edge.train import kernels
-from lorid_edge.train.attention import MOST_TOKENS, Attention, Heads, reaches
-from lorid_edge.train.batches import Pass, lay_out
+from lorid_edge.train.descent import kernels
+from lorid_edge.train.descent.attention import MOST_TOKENS, Attention, Heads, reaches
+from lorid_edge.train.descent.batches import Pass, lay_out
+from lorid_edge.train.descent.lora import GatedProduct, NormedProduct, Product, StackedLora
+from lorid_edge.train.descent.loss import completion_loss
 from lorid_edge.train.job import TokenExample
-from lorid_edge.train.lora import GatedProduct, NormedProduct, Product, StackedLora
-from lorid_edge.train.loss import completion_loss
 from lorid_edge.train.settings import LoraSettings
 
 ARCHITECTURES = ("llama", "mistral", "qwen2")

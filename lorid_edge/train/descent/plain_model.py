@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from lorid_edge.errors import TrainingError
-from lorid_edge.train.batches import Pass
-from lorid_edge.train.loss import completion_loss
+from lorid_edge.train.descent.batches import Pass
+from lorid_edge.train.descent.loss import completion_loss
 from lorid_edge.train.settings import LoraSettings
 
 _PREFIX = "base_model.model."

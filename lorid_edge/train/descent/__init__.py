@@ -1,0 +1,1 @@
+"""Gradient descent on one adapter: base, decoder, loss, batches, checkpoints and the loop."""
