@@ -223,4 +223,4 @@ def test_shipped_packs_are_sound(name: str, tmp_path: Path) -> None:
     for role in Role:
         prompt = pack.manifest.roles[role].prompt
         # The roles share the question's part of the context only if it comes first.
-        assert prompt.startswith(f"Problem: {QUESTION}\n")
+        assert prompt.strip().removeprefix("Problem: ").startswith(QUESTION)
