@@ -20,11 +20,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from pydantic import ValidationError
+
 from lorid_edge.errors import LoridError
 from lorid_edge.formats.adapter_card import CARD_NAME, MAX_TEXT_CHARACTERS, AdapterCard
 from lorid_edge.roles import Role
 from lorid_edge.train.loss_curve import CURVE_NAME, draw_curve, read_curve
 from lorid_edge.train.plan import Plan, RolePlan
+from lorid_edge.train.recipe import RoleRecipe
 from lorid_edge.train.requirements import machine, versions
 
 RECIPE_NAME, RUN_NAME, ROLE_NAME = "recipe.json", "run.json", "role.json"
@@ -236,12 +239,20 @@ def _identity(recipe: dict[str, Any], begun: Iterable[Role]) -> dict[str, Any]:
     """What decides what the adapters of these roles become."""
     kept = {key: recipe.get(key) for key in ("pack", "base", "prompts", "pack_examples")}
     for role in begun:
-        settings = dict(recipe.get("roles", {}).get(role.value, {}))
+        settings = _with_defaults(recipe.get("roles", {}).get(role.value, {}))
         training = settings.get("training", {})
         free = ("device", "dtype", "checkpoint_seconds")
         settings["training"] = {key: value for key, value in training.items() if key not in free}
         kept[f"roles.{role.value}"] = settings
     return kept
+
+
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """A role's settings with every key: an earlier version may not have known all of them."""
+    try:
+        return RoleRecipe.model_validate(settings).model_dump(mode="json")
+    except ValidationError:
+        return dict(settings)  # of a version with other keys; they will differ
 
 
 def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:

@@ -95,6 +95,19 @@ def test_a_begun_role_is_not_gone_on_with_by_other_settings(
         begin(plan_of(workshop), folder)
 
 
+def test_a_run_of_a_version_that_knew_fewer_keys_is_gone_on_with(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    begin(plan_of(workshop), tmp_path / "run")
+    path = tmp_path / "run" / "recipe.json"
+    effective = json.loads(path.read_text("utf-8"))
+    del effective["roles"][IR.value]["data"]["max_broken_fraction"]
+    path.write_text(json.dumps(effective), "utf-8")
+    begin(plan_of(workshop), tmp_path / "run")
+    with pytest.raises(RunError, match="max_broken_fraction"):
+        begin(plan_of(workshop, "data.max_broken_fraction=0.5"), tmp_path / "run")
+
+
 def test_a_role_that_was_not_begun_is_free(workshop: Workshop, tmp_path: Path) -> None:
     begin(plan_of(workshop), tmp_path / "run")
     changed = plan_of(workshop, "roles.knowledge_generator.lora.rank=8", role=KG)
