@@ -168,7 +168,11 @@ def test_two_processes_train_what_one_does(make_job: MakeJob, tmp_path: Path) ->
     alone, shared = make_job("alone", training=training), make_job("shared", training=training)
     run(alone)
     program = tmp_path / "train.py"
-    count = "import torch.distributed; print(torch.distributed.get_world_size(), 'processes')"
+    # One write each: what two processes print in pieces comes out mixed.
+    count = (
+        "import os, torch.distributed as group; "
+        "os.write(1, b'%d processes\\n' % group.get_world_size())"
+    )
     program.write_text(f"{script(shared)}\n{count}\n")
     # Accelerate's launcher starts a single process on a CPU; its own code finds torchrun's.
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
