@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+from lorid_edge.appending import append_durably, open_for_appending
 from lorid_edge.errors import LoridError, UsageError
 from lorid_edge.loop.solution import Settings, Solution
 from lorid_edge.packs.manifest import PackManifest
@@ -197,18 +198,7 @@ class Journal:
 
         Raises LoridError if the disk does not take it; the file is then as it was before.
         """
-        content = solution.to_json().encode("utf-8") + b"\n"
-        size_bytes = self._file.seek(0, os.SEEK_END)
-        try:
-            if self._file.write(content) != len(content):
-                raise OSError("the disk took only a part of a result")
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            self._file.truncate(size_bytes)
-            raise LoridError(
-                f"{self.path} cannot be written: {error.strerror or error}. What was finished "
-                "before is kept; make room and run the same command again."
-            ) from error
+        append_durably(self.path, self._file, solution.to_json().encode("utf-8") + b"\n")
         if solution.line is not None:
             self._finished[solution.line] = solution
 
@@ -231,7 +221,7 @@ def open_journal(path: Path, locks: Path) -> Iterator[Journal]:
         try:
             locks.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(locks / f"{name}.lock", timeout=0))
-            journal = Journal(path, stack.enter_context(_open_for_appending(path)))
+            journal = Journal(path, stack.enter_context(open_for_appending(path)))
         except Timeout:
             raise LoridError(f"Another run is writing to {path}; wait for it or stop it.") from None
         except OSError as error:
@@ -239,13 +229,6 @@ def open_journal(path: Path, locks: Path) -> Iterator[Journal]:
                 f"{error.filename or path} cannot be written: {error.strerror or error}."
             ) from error
         yield journal
-
-
-def _open_for_appending(path: Path) -> FileIO:
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is not a regular file; results are appended to a file.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileIO(path, "a+")
 
 
 def _read_journal(path: Path, file: FileIO) -> dict[int, Solution]:

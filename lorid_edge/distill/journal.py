@@ -15,6 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from lorid_edge.appending import append_durably, open_for_appending
 from lorid_edge.errors import LoridError, UsageError
 
 MAX_LINE_BYTES = 2**24
@@ -135,7 +136,7 @@ def open_journal(path: Path, locks: Path) -> Iterator[Journal]:
         try:
             locks.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(locks / f"{name}.lock", timeout=0))
-            files = [stack.enter_context(_open_for_appending(file)) for file in (path, aside)]
+            files = [stack.enter_context(open_for_appending(file)) for file in (path, aside)]
             journal = Journal(path, aside, *files)
         except Timeout:
             raise LoridError(f"Another run is writing to {path}; wait for it or stop it.") from None
@@ -145,13 +146,6 @@ def open_journal(path: Path, locks: Path) -> Iterator[Journal]:
             ) from error
         stack.callback(_remove_if_empty, aside)
         yield journal
-
-
-def _open_for_appending(path: Path) -> FileIO:
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is not a regular file; results are appended to a file.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileIO(path, "a+")
 
 
 def _remove_if_empty(path: Path) -> None:
@@ -165,18 +159,7 @@ def _encode(line: Line) -> bytes:
 
 
 def _append(path: Path, file: FileIO, lines: Sequence[Line]) -> None:
-    content = b"".join(map(_encode, lines))
-    size_bytes = file.seek(0, os.SEEK_END)
-    try:
-        if file.write(content) != len(content):
-            raise OSError("the disk took only a part of a result")
-        os.fsync(file.fileno())
-    except OSError as error:
-        file.truncate(size_bytes)
-        raise LoridError(
-            f"{path} cannot be written: {error.strerror or error}. What was finished before is "
-            "kept; make room and run the same command again."
-        ) from error
+    append_durably(path, file, b"".join(map(_encode, lines)))
 
 
 def _read(path: Path, file: FileIO) -> list[Line]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from lorid_edge.errors import TrainingError
+from lorid_edge.packs.checksums import sha256_of
 from lorid_edge.train.settings import TrainingSettings
 
 _CHUNK_BYTES = 2**22
@@ -78,11 +79,11 @@ def choose_dtype(settings: TrainingSettings, device: torch.device) -> torch.dtyp
 
 def base_sha256(path: Path) -> str:
     """The hash of a GGUF file, or of the configuration and weights of a Hugging Face folder."""
+    if path.is_file():
+        return sha256_of(path)
     digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(_parts(path))
-    for file in files:
-        if not path.is_file():
-            digest.update(file.name.encode())
+    for file in sorted(_parts(path)):
+        digest.update(file.name.encode())
         with file.open("rb") as content:
             while chunk := content.read(_CHUNK_BYTES):
                 digest.update(chunk)
