@@ -15,7 +15,17 @@ from typing import Any
 
 import torch
 from adapted_pack import PEFT_FOLDER
-from peer_loop import DR, IR, KG, RolePlay, SampleRequest, SolvedProblem, Written, stated_answer
+from peer_loop import (
+    DR,
+    IR,
+    KG,
+    RolePlay,
+    SampleRequest,
+    SolvedProblem,
+    Written,
+    drawn_sample,
+    stated_answer,
+)
 from peft import PeftModel
 from sides import SideSettings
 from torch_peer import BatchGenerator
@@ -100,14 +110,11 @@ def _replayed(drawn: _Drawn) -> SolvedProblem:
         verdict = policy.decide(tally)
         iteration += 1
     verdict = verdict or policy.give_up(tally)
-    tokens = {role.value: sum(w.tokens for w in drawn.written[role]) for role in drawn.written}
+    samples = (drawn_sample(role, one) for role, some in drawn.written.items() for one in some)
     return SolvedProblem(
         answer=None if verdict.cluster is None else tally.answer(verdict.cluster),
         status=verdict.status.value,
         rounds=iteration,
         seconds=drawn.seconds,
-        samples=sum(map(len, drawn.written.values())),
-        tokens=sum(tokens.values()),
-        forced_tokens=0,
-        tokens_by_role=tokens,
+        samples=tuple(samples),
     )

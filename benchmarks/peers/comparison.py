@@ -7,7 +7,8 @@ ran one after the other; the ratio of a comparison is the median of these.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ class Block:
 
     Attributes:
         seconds: by the clock, for the whole block.
-        problems: for each problem what `SolvedProblem` says, and `right`.
+        problems: for each problem what `SolvedProblem` says, its `id`, and whether it is `right`.
     """
 
     side: str
@@ -33,7 +34,12 @@ class Block:
 
     @property
     def tokens(self) -> int:
-        return sum(problem["tokens"] for problem in self.problems)
+        return sum(map(tokens_of, self.problems))
+
+
+def tokens_of(problem: dict[str, Any]) -> int:
+    """The generated tokens of a problem, those of cancelled samples included."""
+    return sum(sample["tokens"] for sample in problem["samples"])
 
 
 def summary_of(side: str, blocks: Sequence[Block]) -> dict[str, Any]:
@@ -48,13 +54,13 @@ def summary_of(side: str, blocks: Sequence[Block]) -> dict[str, Any]:
         "right": sum(problem["right"] for problem in problems),
         "seconds": round(seconds, 2),
         "seconds_per_problem": round(seconds / len(problems), 3),
-        "seconds_to_answer_median": _median(problems, "seconds"),
+        "seconds_to_answer_median": _median(p["seconds"] for p in problems),
         "tokens": tokens,
         "tokens_per_problem": round(tokens / len(problems), 1),
-        "tokens_median": _median(problems, "tokens"),
+        "tokens_median": _median(map(tokens_of, problems)),
         "forced_tokens": sum(problem["forced_tokens"] for problem in problems),
         "tokens_per_second": round(tokens / seconds, 2),
-        "samples_per_problem": round(statistics.fmean(p["samples"] for p in problems), 2),
+        "samples_per_problem": round(statistics.fmean(len(p["samples"]) for p in problems), 2),
         "rounds_per_problem": round(statistics.fmean(p["rounds"] for p in problems), 2),
         "tokens_by_role": _by_role(problems),
     }
@@ -104,13 +110,13 @@ def lines_of(summaries: dict[str, dict[str, Any]], ratios: dict[str, dict[str, A
     return lines
 
 
-def _median(problems: Sequence[dict[str, Any]], name: str) -> float:
-    return round(float(statistics.median(problem[name] for problem in problems)), 3)
+def _median(values: Iterable[float]) -> float:
+    return round(float(statistics.median(values)), 3)
 
 
 def _by_role(problems: Sequence[dict[str, Any]]) -> dict[str, int]:
-    total: dict[str, int] = {}
+    total: Counter[str] = Counter()
     for problem in problems:
-        for role, tokens in problem["tokens_by_role"].items():
-            total[role] = total.get(role, 0) + tokens
-    return total
+        for sample in problem["samples"]:
+            total[sample["role"]] += sample["tokens"]
+    return dict(total)

@@ -20,6 +20,7 @@ from sides import SideSettings
 
 from lorid_edge.engine.sequence import Finish
 from lorid_edge.engine.threads import choose_threads
+from lorid_edge.loop.policies import FIRST_THOUGHTS
 from lorid_edge.packs.store import Pack
 from lorid_edge.roles import Role
 
@@ -102,7 +103,7 @@ class ServerGenerator:
             role: Slots(range(number * slots, (number + 1) * slots))
             for number, role in enumerate(Role)
         }
-        self._pool = ThreadPoolExecutor(size.slots + slots * settings.width)
+        self._pool = ThreadPoolExecutor(slots * max(settings.width, FIRST_THOUGHTS))
         self._evaluate_fixed_prompts(slots)
 
     def generate(self, role: Role, requests: Sequence[SampleRequest], heard: Heard) -> None:

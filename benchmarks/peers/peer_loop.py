@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from lorid_edge.answers import extract_answer, normalise_answer
@@ -65,24 +64,30 @@ class Generator(Protocol):
 
 
 @dataclass(frozen=True)
+class DrawnSample:
+    """One sample as it is kept in the results; cancelled ones too."""
+
+    role: str
+    text: str
+    tokens: int
+    finish: str
+
+
+@dataclass(frozen=True)
 class SolvedProblem:
     """What came of one problem, whichever program solved it.
 
     Attributes:
         seconds: from its first request to its answer, beside whatever else ran.
-        tokens: generated ones, those of cancelled samples included.
-        forced_tokens: of these, those that the calculator wrote; always 0 for a peer.
-        tokens_by_role: the same by the role's name.
+        forced_tokens: of the samples' tokens, those that the calculator wrote; a peer has none.
     """
 
     answer: str | None
     status: str
     rounds: int
     seconds: float
-    samples: int
-    tokens: int
-    forced_tokens: int
-    tokens_by_role: dict[str, int]
+    samples: tuple[DrawnSample, ...]
+    forced_tokens: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -139,6 +144,11 @@ class RolePlay:
         self.vocabulary.close()
 
 
+def drawn_sample(role: Role, written: Written) -> DrawnSample:
+    """What is kept of a sample."""
+    return DrawnSample(role.value, written.text, written.tokens, written.finish.value)
+
+
 def stated_answer(written: Written) -> str | None:
     """The normalised answer of a finished sample."""
     if written.finish is Finish.CANCELLED:
@@ -157,8 +167,7 @@ class _Progress:
     tally: Tally = field(default_factory=Tally)
     verdict: Verdict | None = None
     asked: Counter[Role] = field(default_factory=Counter)
-    samples: int = 0
-    tokens: Counter[str] = field(default_factory=Counter)
+    samples: list[DrawnSample] = field(default_factory=list)
 
 
 class PeerLoop:
@@ -186,10 +195,7 @@ class PeerLoop:
             status=verdict.status.value,
             rounds=rounds,
             seconds=time.perf_counter() - began,
-            samples=problem.samples,
-            tokens=sum(problem.tokens.values()),
-            forced_tokens=0,
-            tokens_by_role=dict(problem.tokens),
+            samples=tuple(problem.samples),
         )
 
     def _ask(self, problem: _Progress, role: Role, knowledge: Sequence[str]) -> list[str]:
@@ -206,8 +212,7 @@ class PeerLoop:
 
         def heard(position: int, written: Written) -> bool:
             texts[position] = written.text
-            problem.samples += 1
-            problem.tokens[role.value] += written.tokens
+            problem.samples.append(drawn_sample(role, written))
             if role is not KG and problem.verdict is None:
                 problem.tally.add(role, stated_answer(written))
                 problem.verdict = problem.policy.decide(problem.tally)
@@ -215,10 +220,3 @@ class PeerLoop:
 
         self._generator.generate(role, requests, heard)
         return texts
-
-
-def find_pack(folder: Path) -> Pack:
-    """The adapted pack in `folder`."""
-    from lorid_edge.packs.store import PackStore
-
-    return PackStore().find(folder)

@@ -69,12 +69,12 @@ class ServerProcess:
         """The events of one completion. Closing the iterator cancels it."""
         with contextlib.closing(self._connect()) as connection:
             connection.request("POST", "/completion", json.dumps({**body, "stream": True}))
-            response = connection.getresponse()
-            if response.status != 200:
-                raise RuntimeError(f"llama-server says {response.status}: {response.read()!r}")
-            for line in response:
-                if line.startswith(b"data: "):
-                    yield json.loads(line[6:])
+            with contextlib.closing(connection.getresponse()) as response:
+                if response.status != 200:
+                    raise RuntimeError(f"llama-server says {response.status}: {response.read()!r}")
+                for line in response:
+                    if line.startswith(b"data: "):
+                        yield json.loads(line[6:])
 
     def close(self) -> None:
         """End the process."""

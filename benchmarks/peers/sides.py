@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from peer_loop import PeerLoop, RolePlay, SolvedProblem
+from peer_loop import DrawnSample, PeerLoop, RolePlay, SolvedProblem
 
 from lorid_edge.loading import LoadSettings
 from lorid_edge.loop.policies import Policy, make_policy
@@ -117,18 +117,17 @@ class OurSide:
 
 def solved_from(solution: Solution) -> SolvedProblem:
     """A solution of ours in the form that all sides share."""
-    tokens: dict[str, int] = {}
-    for sample in solution.samples:
-        tokens[sample.role.value] = tokens.get(sample.role.value, 0) + sample.tokens
+    samples = [
+        DrawnSample(sample.role.value, sample.text, sample.tokens, sample.finish)
+        for sample in solution.samples
+    ]
     return SolvedProblem(
         answer=solution.answer,
         status=solution.status.value,
         rounds=solution.rounds,
         seconds=solution.seconds.total,
-        samples=len(solution.samples),
-        tokens=solution.tokens.generated,
+        samples=tuple(samples),
         forced_tokens=solution.tokens.forced,
-        tokens_by_role=tokens,
     )
 
 

@@ -78,7 +78,7 @@ class BatchGenerator:
         """A copy of the keys and values of `tokens`; the original is kept for the next prompt."""
         kept = shared_tokens([self._evaluated, tokens])
         if kept < len(self._evaluated):
-            self._cache.crop(kept)
+            self._cache.crop(kept - len(self._evaluated))
         if kept < len(tokens):
             new = torch.tensor([tokens[kept:]])
             self._model(input_ids=new, past_key_values=self._cache, logits_to_keep=1)
