@@ -22,6 +22,7 @@ from lorid_edge.engine.pace import decode_tokens_per_second
 from lorid_edge.engine.threads import choose_threads
 from lorid_edge.errors import ConversionError
 from lorid_edge.formats.gguf import GgufFile, check_base
+from lorid_edge.loading import weights_identity
 from lorid_edge.packs.places import Places
 
 MANY_SAMPLES = 8
@@ -41,6 +42,10 @@ class Weights:
 
     file: Path | None
     reason: str
+
+    def identity(self, sha256: str) -> str:
+        """What tells these weights from others: the base's hash, and which copy of it."""
+        return weights_identity(sha256, self.file)
 
 
 def choose_weights(
@@ -84,6 +89,11 @@ def choose_weights(
         return Weights(None, f"unpacked weights are {gain:.2f} times as fast, which is too little")
     check_base(copy)
     return Weights(copy, f"unpacked weights decode {gain:.1f} times as fast here")
+
+
+def weight_types(path: Path) -> set[str]:
+    """The types of the tensors in a file of weights. Raises ModelFileError if it is damaged."""
+    return {tensor.type for tensor in check_base(path).tensors.values()}
 
 
 def multiplies_bfloat16() -> bool:

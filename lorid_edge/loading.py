@@ -41,7 +41,7 @@ class LoadSettings:
         sequence_tokens: longest question and answer of a sample; None for the pack's own.
         threads: None to choose by the machine.
         low_memory: one context that switches adapters, instead of one for each adapter.
-        weights: another file with the weights of the pack's base, unpacked (`lorid_edge.unpacked`).
+        weights: another file with the weights of the pack's base, unpacked (`convert.unpacked`).
         ignore_memory: load even if too little memory seems to be free.
         ignore_base_hash: load adapters that were made for another base of the same shapes; what
             they write may be nonsense.
@@ -95,7 +95,7 @@ def load_pack(verified: VerifiedPack, settings: LoadSettings, store: PackStore) 
     tokens = settings.sequence_tokens or manifest.context.sequence_tokens
     _require_memory(verified, settings)
     path = settings.weights or verified.pack.base_path
-    identity = _weights_identity(manifest, settings)
+    identity = weights_identity(manifest.base.sha256, settings.weights)
     base = check_base(path) if settings.weights else verified.base
     weight_types = {tensor.type for tensor in base.tensors.values()}
     result = probe(path, weight_types, store.places.state)
@@ -147,7 +147,7 @@ def required_bytes(verified: VerifiedPack, settings: LoadSettings) -> int:
     tokens = settings.sequence_tokens or manifest.context.sequence_tokens
     lane, lanes = _lane_sizes(settings, tokens, _adapter_keys(manifest), FIXED_PROMPT_TOKENS)
     kv_bytes = lane.cells * lanes * kv_bytes_per_token(verified.base)
-    is_loaded = shared_models.is_loaded(_weights_identity(manifest, settings))
+    is_loaded = shared_models.is_loaded(weights_identity(manifest.base.sha256, settings.weights))
     file_bytes = settings.weights.stat().st_size if settings.weights else manifest.base.bytes
     base_bytes = 0 if is_loaded else file_bytes
     return needed_bytes(base_bytes, kv_bytes)
@@ -167,10 +167,9 @@ def kv_bytes_per_token(base: GgufFile) -> int:
     return layers * kv_heads * head_size * 2 * 2
 
 
-def _weights_identity(manifest: PackManifest, settings: LoadSettings) -> str:
-    """The hash of the base, and which copy of it."""
-    copy = f" {settings.weights.name}" if settings.weights else ""
-    return manifest.base.sha256 + copy
+def weights_identity(sha256: str, copy: Path | None) -> str:
+    """What tells weights in memory from others: the base's hash, and which copy of it."""
+    return sha256 if copy is None else f"{sha256} {copy.name}"
 
 
 def _kv_identity(weights: str, use_extra_buffers: bool) -> str:

@@ -149,7 +149,8 @@ class Lane:
         parameters.n_ctx = self.settings.cells
         parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
         parameters.n_seq_max = self.settings.sequences
-        outputs = SKIPPING_TOKENS + RIDING_TOKENS
+        # llama.cpp aborts if this is less than the number of sequences.
+        outputs = max(SKIPPING_TOKENS + RIDING_TOKENS, self.settings.sequences)
         parameters.n_outputs_max = parameters.n_outputs_max_per_seq = outputs
         parameters.n_threads = parameters.n_threads_batch = self.settings.threads
         parameters.kv_unified = True  # else cells are split per sequence and cannot be shared
