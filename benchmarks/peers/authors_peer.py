@@ -30,11 +30,15 @@ from peft import PeftModel
 from sides import SideSettings
 from torch_peer import BatchGenerator
 
+from lorid_edge.engine.sequence import Finish
 from lorid_edge.engine.threads import choose_threads
+from lorid_edge.loading import LoadSettings
+from lorid_edge.loop.deliberation import Deliberation, Problem
 from lorid_edge.loop.evidence import Tally
-from lorid_edge.loop.policies import PAPER_SAMPLES, PaperPolicy
+from lorid_edge.loop.policies import PAPER_SAMPLES, PaperPolicy, Policy, Verdict, Wave
 from lorid_edge.packs.store import Pack
 from lorid_edge.roles import Role
+from lorid_edge.solver import Solver
 from lorid_edge.train.descent.base_model import load_base
 
 
@@ -99,6 +103,54 @@ def merged_model(pack: Pack, role: Role, dtype: str) -> Any:
     base = load_base(pack.base_path, torch.float32, torch.device("cpu"))
     adapted: Any = PeftModel.from_pretrained(base, str(pack.folder / PEFT_FOLDER / role.value))
     return adapted.merge_and_unload().to(getattr(torch, dtype)).eval()
+
+
+class AuthorsOnOurEngine:
+    """A `Side`: the same 60 samples, drawn by this project's engine, one problem at a time."""
+
+    def __init__(self, settings: SideSettings) -> None:
+        load = LoadSettings(width=PAPER_SAMPLES, in_flight=1, threads=settings.threads)
+        self._solver = Solver.open(settings.pack, settings=load)
+        self._calculator = settings.calculator
+
+    def solve(self, questions: Sequence[str], seed: int) -> list[SolvedProblem]:
+        return [self._solve_one(question, seed) for question in questions]
+
+    def _solve_one(self, question: str, seed: int) -> SolvedProblem:
+        workplace = self._solver.loaded.workplace
+        problem = Problem(question, seed, group=0, calculator=self._calculator)
+        deliberation = Deliberation(workplace, problem, _AllSamples(PAPER_SAMPLES))
+        began = time.perf_counter()
+        deliberation.begin()
+        while not deliberation.is_over:
+            for item in workplace.engine.step():
+                deliberation.handle(item, 0.0)
+        drawn = _Drawn(seconds=time.perf_counter() - began)
+        for sample in sorted(deliberation.solution().samples, key=lambda sample: sample.index):
+            written = Written(sample.text, sample.tokens, Finish(sample.finish))
+            drawn.written.setdefault(sample.role, []).append(written)
+        return _replayed(drawn)
+
+    def conditions(self) -> dict[str, Any]:
+        return {"width": PAPER_SAMPLES, "threads": self._solver.loaded.threads.threads}
+
+    def close(self) -> None:
+        self._solver.close()
+
+
+class _AllSamples(Policy):
+    """Draws everything in one round and never stops early."""
+
+    name = "authors"
+
+    def default_rounds(self) -> int:
+        return 1
+
+    def wave(self, round_number: int, tally: Tally) -> Wave:
+        return Wave(self.width, self.width)
+
+    def decide(self, tally: Tally) -> Verdict | None:
+        return None
 
 
 def _replayed(drawn: _Drawn) -> SolvedProblem:

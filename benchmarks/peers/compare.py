@@ -35,6 +35,7 @@ from sides import OURS, OURS_ALONE, PEERS, SideSettings
 
 from lorid_edge.data.datasets import Split, load_dataset
 from lorid_edge.data.record import Record
+from lorid_edge.evaluation.in_flight import default_in_flight
 from lorid_edge.evaluation.judging import Judge
 
 RESULTS = Path(__file__).parents[2] / "build" / "peers" / "results"
@@ -94,7 +95,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max-rounds", type=int, help="of the policy; its own if not given")
     parser.add_argument("--rounds", type=int, default=1, help="how often, each with another seed")
     parser.add_argument("--block", type=int, default=15, help="problems a side solves in a turn")
-    parser.add_argument("--in-flight", type=int, default=8, help="problems that ours has at once")
+    parser.add_argument(
+        "--in-flight", type=int, default=default_in_flight(), help="problems that ours has at once"
+    )
     parser.add_argument("--calculator", action="store_true", help="ours may use its calculator")
     parser.add_argument("--without-one-at-a-time", action="store_true", help="leave that side out")
     parser.add_argument("--slots", type=int, default=8, help="of llama-server, for each role")
@@ -194,7 +197,7 @@ def solve(process: SideProcess, problems: tuple[Record, ...], turn: int, number:
     answer = process.ask({"questions": questions, "seed": turn})
     for problem, solved in zip(problems, answer["problems"], strict=True):
         solved["id"] = problem.id
-        solved["right"] = Judge(problem.answer).is_right(solved["answer"])
+        solved["right"] = Judge(str(problem.answer)).is_right(solved["answer"])
     return Block(process.side, turn, number, answer["seconds"], tuple(answer["problems"]))
 
 

@@ -73,7 +73,6 @@ class BatchGenerator:
         vocabulary = play.vocabulary
         self._ends = [t for t in range(vocabulary.vocabulary_size) if vocabulary.is_end(t)]
 
-    @torch.inference_mode()
     def evaluate(self, tokens: tuple[int, ...]) -> DynamicCache:
         """A copy of the keys and values of `tokens`; the original is kept for the next prompt."""
         kept = shared_tokens([self._evaluated, tokens])
@@ -81,11 +80,11 @@ class BatchGenerator:
             self._cache.crop(kept - len(self._evaluated))
         if kept < len(tokens):
             new = torch.tensor([tokens[kept:]])
-            self._model(input_ids=new, past_key_values=self._cache, logits_to_keep=1)
+            with torch.inference_mode():
+                self._model(input_ids=new, past_key_values=self._cache, logits_to_keep=1)
         self._evaluated = tokens
         return copy.deepcopy(self._cache)
 
-    @torch.inference_mode()
     def generate(self, requests: Sequence[SampleRequest], heard: Heard) -> None:
         """One call of transformers' `generate`. A row that ended is computed on until all have."""
         prompts = [request.prompt for request in requests]
