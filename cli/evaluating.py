@@ -6,10 +6,12 @@ import json
 import shlex
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lorid_edge.errors import UsageError
 
 from . import background, streams
 from .opening import fetch_with_consent, load_in_background
@@ -118,13 +120,16 @@ def _solve(plan: EvaluationPlan, writer: RunWriter, store: PackStore) -> None:
         )
         try:
             with closing(found), progress(len(writer.run.problems)) as show:
+                if before:
+                    show(before, _remark(writer.run))
                 for solution in found:
                     if solution is not None:
                         writer.append(solution)
                         show(len(writer.run.solutions), _remark(writer.run))
         finally:
             solved = len(writer.run.solutions) - before
-            writer.end_session(solved, time.perf_counter() - began)
+            with suppress(UsageError):  # of a full disk the error that ended the work tells
+                writer.end_session(solved, time.perf_counter() - began)
 
 
 def _remark(run: EvaluationRun) -> str:
