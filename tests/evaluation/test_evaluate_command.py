@@ -77,6 +77,7 @@ def test_a_run_says_what_it_is_and_is_not_repeated(
     kept = (folder / "solutions.jsonl").read_bytes()
     again = runner.invoke(app, arguments)
     assert json.loads(again.stdout.splitlines()[-1]) == summary
+    assert "solved before" in again.stderr
     assert (folder / "solutions.jsonl").read_bytes() == kept
     in_words = runner.invoke(app, arguments[:-1])
     assert f"{right} of 4" in in_words.stdout
