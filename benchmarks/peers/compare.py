@@ -53,7 +53,7 @@ def main() -> None:
         policy=arguments.policy,
         width=arguments.width,
         max_rounds=arguments.max_rounds,
-        in_flight=arguments.in_flight,
+        in_flight=arguments.in_flight or default_in_flight(arguments.width),
         calculator=arguments.calculator,
         threads=arguments.threads,
         slots=arguments.slots,
@@ -95,9 +95,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max-rounds", type=int, help="of the policy; its own if not given")
     parser.add_argument("--rounds", type=int, default=1, help="how often, each with another seed")
     parser.add_argument("--block", type=int, default=15, help="problems a side solves in a turn")
-    parser.add_argument(
-        "--in-flight", type=int, default=default_in_flight(), help="problems that ours has at once"
-    )
+    parser.add_argument("--in-flight", type=int, help="problems that ours has at once; as in eval")
     parser.add_argument("--calculator", action="store_true", help="ours may use its calculator")
     parser.add_argument("--without-one-at-a-time", action="store_true", help="leave that side out")
     parser.add_argument("--slots", type=int, default=8, help="of llama-server, for each role")
