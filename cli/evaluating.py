@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lorid_edge.evaluation.evaluate import EvaluationPlan, Sample
     from lorid_edge.evaluation.run_folder import EvaluationRun, RunWriter
     from lorid_edge.loading import LoadSettings
+    from lorid_edge.loop.solution import Solution
     from lorid_edge.packs.store import PackStore
     from lorid_edge.solver import SolveSettings
 
@@ -117,9 +119,8 @@ def _solve(plan: EvaluationPlan, writer: RunWriter, store: PackStore) -> None:
     name = plan.verified.pack.name
     with load_in_background(name, lambda: load_solver(plan.verified, plan.load, store)) as solver:
         began, before = time.perf_counter(), len(writer.run.solutions)
-        # The thread that solves writes too, so that Ctrl-C comes between two solutions.
         found = background.items(
-            lambda: solve_unsolved(solver, writer, plan.solving), solver.cancel
+            lambda: _kept(writer, solve_unsolved(solver, writer.run, plan.solving)), solver.cancel
         )
         try:
             with closing(found), progress(len(writer.run.problems)) as show:
@@ -132,6 +133,17 @@ def _solve(plan: EvaluationPlan, writer: RunWriter, store: PackStore) -> None:
             solved = len(writer.run.solutions) - before
             with suppress(UsageError):  # of a full disk the error that ended the work tells
                 writer.end_session(solved, time.perf_counter() - began)
+
+
+def _kept(writer: RunWriter, solutions: Iterator[Solution]) -> Iterator[Solution]:
+    """The solutions, each on disk before it is seen.
+
+    For the thread that solves: Ctrl-C, which the main thread hears, never comes between a solution
+    on disk and its count.
+    """
+    for solution in solutions:
+        writer.append(solution)
+        yield solution
 
 
 def _remark(run: EvaluationRun) -> str:
