@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from lorid_edge.engine.memory import available_bytes
 from lorid_edge.engine.threads import choose_threads
 from lorid_edge.errors import LoridError
 from lorid_edge.loading import LoadSettings, required_bytes
+from lorid_edge.machine import processor_name
 from lorid_edge.packs.places import is_offline
 from lorid_edge.packs.store import Pack, PackStore, VerifiedPack
 
@@ -92,19 +92,9 @@ def _processor() -> Finding:
 
     known = set(cpu_flags().lower().split())
     flags = [flag for flag in _NOTEWORTHY_FLAGS if flag in known]
-    model = _processor_name()
+    model = processor_name()
     text = f"{model}; {' '.join(flags) or 'no flags known'}"
     return Finding("processor", State.OK, text, None, {"model": model, "flags": flags})
-
-
-def _processor_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _memory() -> Finding:

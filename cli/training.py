@@ -139,7 +139,7 @@ def _evaluate(
     command: TrainCommand, run: RunFolder, records: tuple[Record, ...]
 ) -> list[dict[str, Any]]:
     from lorid_edge.evaluation.trial import try_pack
-    from lorid_edge.train.run import write_json
+    from lorid_edge.whole_files import write_json
 
     settings = command.plan.recipe.evaluation
     tried: list[tuple[str, str | Path, bool]] = [

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from lorid_edge.appending import append_durably, open_for_appending
-from lorid_edge.errors import LoridError, UsageError
+from lorid_edge.appending import append_durably, lock_of, only_writer, open_for_appending
+from lorid_edge.errors import UsageError
 from lorid_edge.loop.solution import Settings, Solution
 from lorid_edge.packs.manifest import PackManifest
 
@@ -173,7 +172,8 @@ class Journal:
     def __init__(self, path: Path, file: FileIO) -> None:
         self.path = path
         self._file = file
-        self._finished = _read_journal(path, file)
+        self._finished, whole_bytes = read_solutions(path, "use another --output")
+        file.truncate(whole_bytes)
 
     def find(self, problem: FileProblem) -> Solution | None:
         """The kept solution of that line, if it is of that question."""
@@ -214,50 +214,48 @@ def open_journal(path: Path, locks: Path) -> Iterator[Journal]:
         UsageError: the file holds something else than solutions, or cannot be written.
         LoridError: another run has it open.
     """
-    from filelock import FileLock, Timeout
-
-    name = hashlib.sha256(os.fsencode(path.absolute().resolve())).hexdigest()[:32]
-    with ExitStack() as stack:
-        try:
-            locks.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(locks / f"{name}.lock", timeout=0))
-            journal = Journal(path, stack.enter_context(open_for_appending(path)))
-        except Timeout:
-            raise LoridError(f"Another run is writing to {path}; wait for it or stop it.") from None
-        except OSError as error:
-            raise UsageError(
-                f"{error.filename or path} cannot be written: {error.strerror or error}."
-            ) from error
-        yield journal
+    with only_writer(path, lock_of(path, locks)), open_for_appending(path) as file:
+        yield Journal(path, file)
 
 
-def _read_journal(path: Path, file: FileIO) -> dict[int, Solution]:
-    """The solutions by line; a torn last line is cut off, anything else refused."""
-    from pydantic import ValidationError
+def read_solutions(path: Path, remedy: str) -> tuple[dict[int, Solution], int]:
+    """The solutions of a file of results by their line, and the bytes that they take in it.
 
+    A last line that was cut off by a kill is left out.
+
+    Raises:
+        UsageError: there is something else in the file, or it cannot be read; the message ends
+            in `remedy`.
+    """
     finished: dict[int, Solution] = {}
     whole_bytes = 0
-    with path.open("rb") as reader:
-        while content := reader.readline(MAX_RESULT_BYTES):
-            if not content.endswith(b"\n"):
-                start = content[: len(_JOURNAL_START)]
-                if len(content) == MAX_RESULT_BYTES or not _JOURNAL_START.startswith(start):
-                    raise _foreign(path, len(finished) + 1)
-                break
-            try:
-                solution = Solution.model_validate_json(content)
-            except ValidationError:
-                raise _foreign(path, len(finished) + 1) from None
-            if solution.line is None:
-                raise _foreign(path, len(finished) + 1)
-            finished[solution.line] = solution
-            whole_bytes = reader.tell()
-    file.truncate(whole_bytes)
-    return finished
+    try:
+        with path.open("rb") as reader:
+            contents = iter(lambda: reader.readline(MAX_RESULT_BYTES), b"")
+            for number, content in enumerate(contents, start=1):
+                solution = _parse_result(content)
+                if solution is not None and solution.line is not None:
+                    finished[solution.line] = solution
+                    whole_bytes = reader.tell()
+                elif content.endswith(b"\n") or not _is_torn(content):
+                    raise UsageError(
+                        f"{path}, line {number}: not a result. It is left as it is; {remedy}."
+                    )
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return finished, whole_bytes
 
 
-def _foreign(path: Path, line: int) -> UsageError:
-    return UsageError(
-        f"{path}, line {line}: not a result of 'solve --file'. It is left as it is; "
-        "use another --output."
-    )
+def _parse_result(content: bytes) -> Solution | None:
+    from pydantic import ValidationError
+
+    try:
+        return Solution.model_validate_json(content) if content.endswith(b"\n") else None
+    except ValidationError:
+        return None
+
+
+def _is_torn(content: bytes) -> bool:
+    """Whether a line without an end may be the beginning of a result."""
+    start = content[: len(_JOURNAL_START)]
+    return len(content) < MAX_RESULT_BYTES and _JOURNAL_START.startswith(start)

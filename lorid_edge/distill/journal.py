@@ -6,7 +6,6 @@ problem that is in either is done, and is never done twice. Both files are only 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -15,8 +14,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from lorid_edge.appending import append_durably, open_for_appending
-from lorid_edge.errors import LoridError, UsageError
+from lorid_edge.appending import append_durably, lock_of, only_writer, open_for_appending
+from lorid_edge.errors import UsageError
 
 MAX_LINE_BYTES = 2**24
 _LINE_START = b'{"id":'
@@ -128,24 +127,11 @@ def open_journal(path: Path, locks: Path) -> Iterator[Journal]:
         UsageError: a file holds something else, or cannot be written.
         LoridError: another run has them open.
     """
-    from filelock import FileLock, Timeout
-
-    name = hashlib.sha256(os.fsencode(path.absolute().resolve())).hexdigest()[:32]
     aside = companion_of(path)
-    with ExitStack() as stack:
-        try:
-            locks.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(locks / f"{name}.lock", timeout=0))
-            files = [stack.enter_context(open_for_appending(file)) for file in (path, aside)]
-            journal = Journal(path, aside, *files)
-        except Timeout:
-            raise LoridError(f"Another run is writing to {path}; wait for it or stop it.") from None
-        except OSError as error:
-            raise UsageError(
-                f"{error.filename or path} cannot be written: {error.strerror or error}."
-            ) from error
+    with only_writer(path, lock_of(path, locks)), ExitStack() as stack:
         stack.callback(_remove_if_empty, aside)
-        yield journal
+        files = [stack.enter_context(open_for_appending(file)) for file in (path, aside)]
+        yield Journal(path, aside, *files)
 
 
 def _remove_if_empty(path: Path) -> None:

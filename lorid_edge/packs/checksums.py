@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
+
+from lorid_edge.whole_files import write_json
 
 _LOGGER = logging.getLogger("lorid_edge.packs.checksums")
 _CHUNK_BYTES = 2**20
@@ -49,6 +50,7 @@ def known_sha256_of(path: Path, stamps: Path, on_bytes: Callable[[int], None] | 
 def write_stamp(path: Path, stamps: Path, sha256: str) -> None:
     """Note the SHA-256 of the file as it is now. A read-only home only costs time later."""
     try:
+        stamps.mkdir(parents=True, exist_ok=True)
         write_json(stamps / f"{path.name}.json", {"state": _state_of(path), "sha256": sha256})
     except OSError as error:
         _LOGGER.debug("no stamp for %s: %s", path, error)
@@ -60,17 +62,6 @@ def remove_stamp(path: Path, stamps: Path) -> None:
         (stamps / f"{path.name}.json").unlink(missing_ok=True)
     except OSError as error:
         _LOGGER.debug("the stamp of %s stays: %s", path, error)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a small JSON file so that a kill leaves the old or the new one. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _state_of(path: Path) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from lorid_edge.packs.checksums import write_json
+from lorid_edge.whole_files import write_json
 
 
 class PartialFile:

@@ -12,7 +12,6 @@ RUN/evaluation.json       what it is worth
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from lorid_edge.train.loss_curve import CURVE_NAME, draw_curve, read_curve
 from lorid_edge.train.plan import Plan, RolePlan
 from lorid_edge.train.recipe import RoleRecipe
 from lorid_edge.train.requirements import machine, versions
+from lorid_edge.whole_files import write_json, write_text
 
 RECIPE_NAME, RUN_NAME, ROLE_NAME = "recipe.json", "run.json", "role.json"
 ADAPTER_NAME = "adapter"
@@ -153,21 +153,6 @@ def data_summary(plan: Plan, role_plan: RolePlan) -> dict[str, Any]:
             for data in plan.data_of(role_plan.role)
         ],
     }
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a file for people and programs, whole or not at all. Raises OSError."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,134 @@
+"""What an evaluation run is, and under what circumstances it was made: its `run.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lorid_edge.machine import Machine, Versions
+from lorid_edge.packs.manifest import Sampling
+from lorid_edge.roles import Role
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class PackIdentity(_Model):
+    """The pack that is evaluated.
+
+    Attributes:
+        manifest_sha256: of all in the manifest but its description and its measured results.
+        adapters: SHA-256 of the adapter of each role that has one; none if `bare`.
+        bare: whether the pack's adapters were left out.
+    """
+
+    name: str
+    version: str
+    manifest_sha256: str
+    base_sha256: str
+    adapters: dict[Role, str]
+    bare: bool
+
+
+class DataIdentity(_Model):
+    """The problems.
+
+    Attributes:
+        name: of the data set.
+        sha256: of the data set's file or files.
+        limit: how many problems were drawn; None for all.
+        sample_seed: chose them, together with `sha256` and `limit`.
+    """
+
+    name: str
+    split: str
+    sha256: str
+    limit: int | None
+    sample_seed: int
+
+
+class RunIdentity(_Model):
+    """All that the solutions depend on, floating-point noise aside.
+
+    Attributes:
+        max_rounds: as the policy takes it; never None.
+        sequence_tokens: longest question and answer of a sample.
+        seed: of the run; each problem's own is derived from it and the problem's id.
+    """
+
+    pack: PackIdentity
+    data: DataIdentity
+    policy: str
+    width: int
+    max_rounds: int
+    max_seconds: float | None
+    calculator: bool
+    sampling: Sampling
+    sequence_tokens: int
+    seed: int
+
+    def differences(self, other: RunIdentity) -> list[str]:
+        """What is not the same, such as "policy: ir here, vote there"; [] if all is."""
+        theirs = dict(_flat(other.model_dump(mode="json")))
+        ours = dict(_flat(self.model_dump(mode="json")))
+        names = dict.fromkeys([*ours, *theirs])
+        return [
+            f"{name}: {ours.get(name)} here, {theirs.get(name)} there"
+            for name in names
+            if ours.get(name) != theirs.get(name)
+        ]
+
+
+class Circumstances(_Model):
+    """What times and memory depend on beside the identity.
+
+    Attributes:
+        in_flight: problems solved at the same time.
+        threads: that decoded.
+        engine: this process ("local"), or a Ray cluster.
+        command: what was typed.
+        when: the start, with its time zone.
+    """
+
+    in_flight: int
+    threads: int
+    engine: Literal["local", "ray"] = "local"
+    versions: Versions
+    machine: Machine
+    command: str
+    when: datetime
+
+
+class RunDescription(_Model):
+    """A whole `run.json` (schema 1).
+
+    Attributes:
+        circumstances: of the start.
+        continued: those of each time that the run was gone on with.
+    """
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    identity: RunIdentity
+    circumstances: Circumstances
+    continued: tuple[Circumstances, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """What stands in the file."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def continued_under(self, circumstances: Circumstances) -> RunDescription:
+        """The same run, gone on with."""
+        return self.model_copy(update={"continued": (*self.continued, circumstances)})
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested objects with dotted names."""
+    for name, value in content.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,224 @@
+"""The folder of an evaluation run: what it is, its problems, and what came of each.
+
+RUN/run.json          what the run is and how it was made (`RunDescription`)
+RUN/problems.jsonl    all its problems, in order, written before the first is solved
+RUN/solutions.jsonl   one solution a line, added as they are finished, in any order
+RUN/summary.json      what it amounts to
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lorid_edge.appending import append_durably, only_writer, open_for_appending, unwritable
+from lorid_edge.errors import UsageError
+from lorid_edge.evaluation.run_description import RunDescription
+from lorid_edge.loop.solution import Solution
+from lorid_edge.problems import read_solutions
+from lorid_edge.whole_files import write_json, write_json_lines
+
+RUN_NAME, PROBLEMS_NAME, SOLUTIONS_NAME = "run.json", "problems.jsonl", "solutions.jsonl"
+SUMMARY_NAME = "summary.json"
+LOCK_NAME = ".lock"
+
+
+@dataclass(frozen=True)
+class EvaluationProblem:
+    """A problem of a run, with the reference answer as its data set gives it."""
+
+    id: str
+    question: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """A run as it stands in its folder.
+
+    Attributes:
+        solutions: by the line of their problem in `problems`, from 1; those finished so far.
+    """
+
+    folder: Path
+    description: RunDescription
+    problems: tuple[EvaluationProblem, ...]
+    solutions: dict[int, Solution]
+
+    @property
+    def unsolved(self) -> list[int]:
+        """The lines of the problems that have no solution yet."""
+        return [n for n in range(1, len(self.problems) + 1) if n not in self.solutions]
+
+
+class RunWriter:
+    """A run that is being made. Make it with `open_run`."""
+
+    def __init__(self, run: EvaluationRun, solutions: FileIO) -> None:
+        self.run = run
+        self._file = solutions
+
+    def append(self, solution: Solution) -> None:
+        """Add a finished solution; when this returns, it survives a kill and a power loss.
+
+        Raises:
+            ValueError: its line and question are none of the run's problems.
+            LoridError: the disk does not take it; the file is then as it was before.
+        """
+        if not _belongs(solution, self.run.problems):
+            raise ValueError(f"line {solution.line} of {self.run.folder} is another problem")
+        assert solution.line is not None
+        content = solution.to_json().encode("utf-8") + b"\n"
+        append_durably(self.run.folder / SOLUTIONS_NAME, self._file, content)
+        self.run.solutions[solution.line] = solution
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write what the run amounts to so far. Raises UsageError if the disk does not take it."""
+        path = self.run.folder / SUMMARY_NAME
+        try:
+            write_json(path, summary)
+        except OSError as error:
+            raise unwritable(error, path) from error
+
+
+def read_run(folder: Path) -> EvaluationRun:
+    """Read a run, finished or not, and change nothing; one that is being made may be read too.
+
+    Raises:
+        UsageError: the folder holds no run, or a file of it is damaged.
+    """
+    description = _read_description(folder)
+    problems = _read_problems(folder / PROBLEMS_NAME)
+    solutions, _ = _read_solutions(folder, problems)
+    return EvaluationRun(folder, description, problems, solutions)
+
+
+@contextmanager
+def open_run(
+    folder: Path, description: RunDescription, problems: Sequence[EvaluationProblem]
+) -> Iterator[RunWriter]:
+    """Begin a run in a new or empty folder, or go on with the one that is there.
+
+    A last line that was cut off by a kill is removed. Other processes are kept away meanwhile.
+
+    Raises:
+        UsageError: the folder holds another run, whose differences are named, or something else,
+            or cannot be written.
+        LoridError: another process is writing to it.
+    """
+    with only_writer(folder, folder / LOCK_NAME):
+        try:
+            run = _begin_or_continue(folder, description, tuple(problems))
+        except OSError as error:
+            raise unwritable(error, folder) from error
+        with open_for_appending(folder / SOLUTIONS_NAME) as file:
+            solutions, whole_bytes = _read_solutions(folder, run.problems)
+            file.truncate(whole_bytes)
+            run.solutions.update(solutions)
+            yield RunWriter(run, file)
+
+
+def _begin_or_continue(
+    folder: Path, description: RunDescription, problems: tuple[EvaluationProblem, ...]
+) -> EvaluationRun:
+    if not (folder / RUN_NAME).exists():
+        _require_unused(folder)
+        write_json_lines(folder / PROBLEMS_NAME, map(asdict, problems))
+        write_json(folder / RUN_NAME, description.to_dict())  # last: from now on it is a run
+        return EvaluationRun(folder, description, problems, {})
+    before = read_run(folder)
+    differences = description.identity.differences(before.description.identity)
+    if not differences and before.problems != problems:
+        differences = ["the problems"]
+    if differences:
+        lines = "".join(f"\n- {difference}" for difference in differences)
+        raise UsageError(
+            f"{folder} holds another run:{lines}\n"
+            "Use another --run, or the settings, pack and data of that run."
+        )
+    if before.unsolved:
+        description = before.description.continued_under(description.circumstances)
+        write_json(folder / RUN_NAME, description.to_dict())
+    else:
+        description = before.description
+    return EvaluationRun(folder, description, problems, {})
+
+
+def _require_unused(folder: Path) -> None:
+    """Raise UsageError if there is more than a start that was killed could have left."""
+    for path in folder.iterdir():
+        if path.name not in (LOCK_NAME, PROBLEMS_NAME) and not path.name.endswith(".partial"):
+            raise UsageError(
+                f"{folder} holds {path.name} and no {RUN_NAME}, so it is no evaluation run; "
+                "give --run a new or an empty folder."
+            )
+
+
+def _read_description(folder: Path) -> RunDescription:
+    path = folder / RUN_NAME
+    try:
+        return RunDescription.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UsageError(
+            f"{folder} holds no evaluation run: {RUN_NAME} cannot be read "
+            f"({error.strerror or error})."
+        ) from error
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise UsageError(
+            f"{path}: not the description of an evaluation run, schema 1 "
+            f"({f'{place}: ' if place else ''}{problem['msg']})."
+        ) from None
+
+
+def _read_problems(path: Path) -> tuple[EvaluationProblem, ...]:
+    problems = []
+    try:
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            problems.append(_parse_problem(path, number, line))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return tuple(problems)
+
+
+def _parse_problem(path: Path, number: int, line: bytes) -> EvaluationProblem:
+    try:
+        content = json.loads(line)
+        problem = EvaluationProblem(**content)
+        if all(isinstance(value, str) for value in asdict(problem).values()):
+            return problem
+    except (ValueError, TypeError, RecursionError):
+        pass
+    raise UsageError(f"{path}, line {number}: not a problem with id, question and reference.")
+
+
+def _read_solutions(
+    folder: Path, problems: Sequence[EvaluationProblem]
+) -> tuple[dict[int, Solution], int]:
+    path = folder / SOLUTIONS_NAME
+    if not path.exists():
+        return {}, 0
+    solutions, whole_bytes = read_solutions(path, "use another --run")
+    for line, solution in solutions.items():
+        if not _belongs(solution, problems):
+            raise UsageError(
+                f"{path} holds a solution of line {line} that is no solution of that line in "
+                f"{PROBLEMS_NAME}; use another --run."
+            )
+    return solutions, whole_bytes
+
+
+def _belongs(solution: Solution, problems: Sequence[EvaluationProblem]) -> bool:
+    line = solution.line
+    if line is None or not 1 <= line <= len(problems):
+        return False
+    problem = problems[line - 1]
+    return (solution.id, solution.question) == (problem.id, problem.question)

@@ -1,0 +1,127 @@
+"""What a run showed, as figures, as JSON and in words."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from solved import DR, IR, KG, sample, solution
+
+from lorid_edge.evaluation.failures import Failure, failure_of
+from lorid_edge.evaluation.summary import Summary, summarise
+from lorid_edge.loop.solution import Solution, Status
+
+
+def run_of(*solutions: Solution, problems: int | None = None) -> SimpleNamespace:
+    """A run whose problems all have the answer 7."""
+    lines = range(1, (problems or len(solutions)) + 1)
+    return SimpleNamespace(
+        problems=tuple(
+            SimpleNamespace(id=f"p{line}", question=f"Question {line}?", reference="7")
+            for line in lines
+        ),
+        solutions={item.line: item for item in solutions},
+    )
+
+
+FOUR = (
+    solution(1, "7", sample(IR, 0, "7"), sample(DR, 0, "7"), correct=True, confidence=0.75),
+    solution(
+        2,
+        "8",
+        sample(IR, 0, "8"),
+        sample(KG, 0, None, finish="end"),
+        sample(DR, 0, "8"),
+        correct=False,
+        confidence=0.75,
+        rounds=3,
+        generated=300,
+        decoding_seconds=3.0,
+    ),
+    solution(
+        3,
+        "9",
+        sample(IR, 0, "9"),
+        sample(DR, 0, "7"),
+        correct=False,
+        status=Status.UNDECIDED,
+        confidence=0.5,
+    ),
+    solution(
+        4,
+        None,
+        sample(IR, 0, None, finish="length"),
+        sample(DR, 0, None, finish="cancelled"),
+        correct=False,
+        status=Status.UNDECIDED,
+        confidence=0.0,
+    ),
+)
+
+
+@pytest.fixture
+def summary() -> Summary:
+    return summarise(run_of(*FOUR))
+
+
+def test_accuracy_agreement_rounds_and_costs(summary: Summary) -> None:
+    assert (summary.accuracy.right, summary.accuracy.problems) == (1, 4)
+    assert (summary.agreement.right, summary.agreement.problems) == (2, 4)
+    assert (summary.right_given_agreement.right, summary.right_given_agreement.problems) == (1, 2)
+    assert summary.rounds == {1: 3, 3: 1}
+    assert summary.mean_rounds == 1.5
+    assert summary.tokens.generated == 150
+    assert (summary.tokens.forced, summary.tokens.prompt, summary.tokens.cached) == (4, 20, 30)
+    assert summary.seconds.decoding == pytest.approx(1.5)
+    assert summary.seconds.latency == pytest.approx(3.0)
+    assert summary.seconds.latency_median == pytest.approx(2.0)
+    assert (summary.samples.finished, summary.samples.cut, summary.samples.cancelled) == (8, 1, 1)
+    assert (summary.samples.calculator_results, summary.samples.calculator_corrections) == (18, 9)
+
+
+def test_each_wrong_solution_is_one_failure(summary: Summary) -> None:
+    assert {kind: count for kind, count in summary.failures.items() if count} == {
+        Failure.AGREED_WRONG: 1,
+        Failure.UNDECIDED_WRONG: 1,
+        Failure.CUT: 1,
+    }
+    voted = solution(1, "8", correct=False, status=Status.VOTED)
+    assert failure_of(voted) is Failure.VOTED_WRONG
+    silent = solution(1, None, sample(IR, 0, None, finish="end"), correct=False)
+    assert failure_of(silent) is Failure.NO_ANSWER
+    only_rules_cut = solution(1, None, sample(KG, 0, None, finish="length"), correct=False)
+    assert failure_of(only_rules_cut) is Failure.NO_ANSWER
+    assert failure_of(FOUR[0]) is None
+
+
+def test_the_authors_count_stands_beside_the_accuracy_of_paper_alone(summary: Summary) -> None:
+    found = summary.to_dict()
+    assert found["accuracy"]["percent"] == 25.0
+    assert found["authors_protocol"]["lowest_percent"] == 25.0
+    assert found["authors_protocol"]["highest_percent"] == 75.0  # two ended before they shared one
+    voted = summarise(run_of(solution(1, "7", correct=True, policy="vote")))
+    assert voted.authors_protocol is None
+    assert not any("authors" in line for line in voted.lines())
+
+
+def test_json_and_words_say_the_same(summary: Summary) -> None:
+    found = json.loads(json.dumps(summary.to_dict()))
+    assert found["at_k"]["intuitive_reasoner"] == [{"k": 1, "pass": 0.25, "majority": 0.25}]
+    assert found["failures"]["agreed_wrong"] == 1
+    assert found["seconds_per_problem"]["wall"] is None
+    text = "\n".join(summary.lines())
+    assert "accuracy: 25.0 % (4.6 to 69.9), 1 of 4" in text
+    assert "authors' protocol" in text
+    assert "25.0 to 75.0 %, 2 problems open" in text
+    assert "150 generated" in text
+    assert "1 agreed on a wrong answer" in text
+
+
+def test_a_run_that_is_not_finished_says_so() -> None:
+    part = summarise(run_of(FOUR[0], problems=3))
+    assert (part.problems, part.accuracy.problems) == (3, 1)
+    assert part.lines()[0].startswith("1 of 3 problems solved")
+    empty = summarise(run_of(problems=3))
+    assert empty.lines() == ["0 of 3 problems solved; there is nothing to sum up yet"]
+    assert empty.to_dict()["accuracy"]["percent"] is None
