@@ -80,6 +80,8 @@ def test_examples_run(
         arguments += ["--no-evaluate", "--run", str(tmp_path / "run")]
     if arguments[:1] == ["solve"]:
         arguments += ["--pack", str(brief_pack)]
+    if arguments[:1] == ["bench"]:
+        arguments += ["--pack", str(brief_pack), "--quick", "--runs", "1", "--problems", "1"]
     expected = {0, 3}  # the tiny base may well stay undecided
     if arguments[:2] == ["packs", "pull"] and "tiny" not in arguments:
         expected = {1}  # the network is not for tests: offline it must say what is missing

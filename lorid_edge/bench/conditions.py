@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import time
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from lorid_edge import __version__
 from lorid_edge.bench.energy import find_energy_source
 from lorid_edge.engine import native
 from lorid_edge.engine.threads import choose_threads
+from lorid_edge.machine import Machine, Versions
 from lorid_edge.packs.manifest import MANIFEST_NAME
 from lorid_edge.packs.store import Pack
 from lorid_edge.roles import Role
@@ -68,7 +66,8 @@ class Conditions(_Model):
     busy_processes: tuple[BusyProcess, ...]
     spin_count: str
     build: str
-    versions: dict[str, str]
+    machine: Machine
+    versions: Versions
     energy: str
     pack: PackFacts
 
@@ -84,7 +83,9 @@ def pack_facts(pack: Pack) -> PackFacts:
         base_file=manifest.base.file,
         base_bytes=manifest.base.bytes,
         base_sha256=manifest.base.sha256,
-        adapters={role: adapter and adapter.sha256 for role, adapter in adapters.items()},
+        adapters={
+            role: None if adapter is None else adapter.sha256 for role, adapter in adapters.items()
+        },
     )
 
 
@@ -129,7 +130,8 @@ def observe(pack: Pack, threads: int | None) -> Conditions:
         busy_processes=busy,
         build=native.build_flags(),
         spin_count=os.environ.get("GOMP_SPINCOUNT", str(native.SPIN_COUNT)),
-        versions=_versions(),
+        machine=Machine.here(),
+        versions=Versions.here(),
         energy=find_energy_source().explanation,
         pack=pack_facts(pack),
     )
@@ -142,10 +144,24 @@ def _governor() -> str | None:
         return None
 
 
-def _versions() -> dict[str, str]:
-    others = ("llama-cpp-python", "numpy")
-    return {
-        "lorid-edge": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in others},
-    }
+def describe(conditions: Conditions) -> list[tuple[str, str]]:
+    """The conditions for people: what, and its value."""
+    pack, versions = conditions.pack, conditions.versions
+    load = conditions.load_average
+    adapters = ", ".join(
+        f"{role} {'none' if sha256 is None else sha256[:12]}"
+        for role, sha256 in pack.adapters.items()
+    )
+    return [
+        ("pack", f"{pack.name} {pack.version}, manifest {pack.manifest_sha256[:12]}"),
+        ("base", f"{pack.base_file}, {pack.base_bytes / 1e6:,.0f} MB, {pack.base_sha256[:12]}"),
+        ("adapters", adapters),
+        ("machine", str(conditions.machine)),
+        ("threads", f"{conditions.threads} ({conditions.threads_reason})"),
+        ("governor", conditions.governor or "not exposed by this machine"),
+        ("load before", "not told by this system" if load is None else f"{load:.2f}"),
+        ("versions", ", ".join(f"{name} {value}" for name, value in versions.to_dict().items())),
+        ("build", conditions.build),
+        ("spin count", conditions.spin_count),
+        ("when", conditions.when),
+    ]

@@ -17,42 +17,57 @@ from pydantic import BaseModel, ConfigDict
 Part = Literal["speed", "memory", "policies"]
 Labels = tuple[tuple[str, str | int], ...]
 
+PART_TITLES: dict[Part, str] = {
+    "speed": "Speed",
+    "memory": "Start and memory",
+    "policies": "Whole problems",
+}
+
 BARE_BASE = "none"
 """The label `adapter` of what was measured without one."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a figure of that name is, for people."""
+    """What a figure of that name is, for people.
+
+    Attributes:
+        title: kinds of the same title are shown together and share a scale.
+        case: what tells it apart from those.
+    """
 
     part: Part
     title: str
     unit: str
     digits: int = 1
+    case: str = ""
 
 
+_SWITCHING = "Switching adapters in one context"
+_DECODE_AND_SAMPLING = "Decoding, and drawing tokens from what comes of it"
 KINDS = {
     "decode": Kind("speed", "Writing: tokens a second, all sequences together", "tokens/s"),
     "prefill": Kind("speed", "Reading prompts of 64 tokens, one a sequence", "tokens/s"),
     "decode_ratio": Kind("speed", "Writing with an adapter, of the bare base's speed", "x", 3),
     "prefill_ratio": Kind("speed", "Reading with an adapter, of the bare base's speed", "x", 3),
-    "switch": Kind("speed", "Switching adapters in one context: the switch itself", "ms", 2),
-    "switch_restore": Kind("speed", "Switching: a role's examples put back", "ms", 2),
-    "switch_first_step": Kind("speed", "Switching: the first decode after it", "ms", 2),
-    "switch_later_step": Kind("speed", "Switching: the decode after that", "ms", 2),
-    "decode_step": Kind("speed", "One llama_decode", "ms", 2),
-    "sampling": Kind("speed", "Sampling the tokens of one decode", "ms", 2),
-    "sampling_share": Kind("speed", "Sampling, of the time of its decode", "%", 2),
+    "switch": Kind("speed", _SWITCHING, "ms", 2, "the switch"),
+    "switch_restore": Kind("speed", _SWITCHING, "ms", 2, "a role's examples put back"),
+    "switch_first_step": Kind("speed", _SWITCHING, "ms", 2, "the first decode after it"),
+    "switch_later_step": Kind("speed", _SWITCHING, "ms", 2, "the decode after that"),
+    "decode_step": Kind("speed", _DECODE_AND_SAMPLING, "ms", 2, "one llama_decode"),
+    "sampling": Kind("speed", _DECODE_AND_SAMPLING, "ms", 2, "drawing its tokens"),
+    "sampling_share": Kind("speed", "Drawing tokens, of the time of their decode", "%", 2),
     "load": Kind("memory", "Loading the pack", "s", 2),
     "first_token": Kind("memory", "From a question to its first text, pack loaded", "s", 2),
-    "start_to_first_token": Kind("memory", "From the start of a process to the first text", "s", 2),
-    "peak_resident": Kind("memory", "Peak resident memory of a process that solved once", "MB"),
+    "start_to_first_token": Kind("memory", "From the start of a process to its first text", "s", 2),
+    "peak_resident": Kind("memory", "Most resident memory of a process on its first round", "MB"),
     "problem_seconds": Kind("policies", "Seconds a problem", "s", 2),
     "problem_tokens": Kind("policies", "Generated tokens a problem", "tokens"),
     "right": Kind("policies", "Right answers", "problems"),
     "seconds_per_right": Kind("policies", "Seconds for each right answer", "s", 2),
     "joules_per_right": Kind("policies", "Joules for each right answer", "J"),
 }
+"""Every figure there is, in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +165,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Figures of one name, which share a scale."""
+    """Figures of one title, which share a scale."""
 
     part: Part
     title: str
@@ -159,26 +174,24 @@ class Group:
 
 def group(figures: Iterable[Figure]) -> list[Group]:
     """The figures as groups of rows, in the order of `KINDS`."""
-    by_name: dict[str, list[Figure]] = {}
+    by_title: dict[str, list[Figure]] = {}
     for figure in figures:
-        by_name.setdefault(figure.name, []).append(figure)
-    return [
-        Group(KINDS[name].part, KINDS[name].title, _rows(name, by_name[name]))
-        for name in KINDS
-        if name in by_name
-    ]
+        by_title.setdefault(KINDS[figure.name].title, []).append(figure)
+    groups = {kind.title: kind.part for kind in KINDS.values() if kind.title in by_title}
+    return [Group(part, title, _rows(by_title[title])) for title, part in groups.items()]
 
 
-def _rows(name: str, figures: list[Figure]) -> tuple[Row, ...]:
-    largest = max((f.maximum or f.median or f.minimum or 0.0 for f in figures), default=0.0) or 1.0
+def _rows(figures: list[Figure]) -> tuple[Row, ...]:
+    values = [value for figure in figures for value in figure.values if value is not None]
+    largest = max(values, default=0.0) or 1.0
 
     def length(value: float | None) -> float:
-        return 1.0 if value is None else min(1.0, max(0.0, value / largest))
+        return 1.0 if value is None else max(0.0, value / largest)
 
     return tuple(
         Row(
             _case(figure),
-            _text(KINDS[name], figure),
+            _text(figure),
             length(figure.median),
             length(figure.minimum),
             length(figure.maximum),
@@ -188,7 +201,7 @@ def _rows(name: str, figures: list[Figure]) -> tuple[Row, ...]:
 
 
 def _case(figure: Figure) -> str:
-    words = []
+    words = [KINDS[figure.name].case]
     for name, value in figure.labels.items():
         if name == "sequences":
             words.append(f"{value} sequence{'' if value == 1 else 's'}")
@@ -198,14 +211,15 @@ def _case(figure: Figure) -> str:
             words.append(f"{value} prompts")
         else:
             words.append(str(value))
-    return ", ".join(words)
+    return ", ".join(word for word in words if word)
 
 
-def _text(kind: Kind, figure: Figure) -> str:
+def _text(figure: Figure) -> str:
     """Such as "77.1 (75.0 to 78.2) tokens/s"; "none" where it is infinite."""
+    digits = KINDS[figure.name].digits
 
     def number(value: float | None) -> str:
-        return "none" if value is None else f"{value:,.{kind.digits}f}"
+        return "none" if value is None else f"{value:,.{digits}f}"
 
     middle, low, high = map(number, (figure.median, figure.minimum, figure.maximum))
-    return f"{middle} ({low} to {high}) {kind.unit}"
+    return f"{middle} ({low} to {high}) {figure.unit}"

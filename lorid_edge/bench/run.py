@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,12 +34,16 @@ class BenchReport(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    schema_version: Literal[1] = Field(1, alias="schema")
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
     complete: bool
     settings: BenchSettings
     conditions: Conditions
     notes: tuple[str, ...]
     figures: tuple[Figure, ...]
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return self.model_dump_json(by_alias=True)
 
 
 class Bench:

@@ -34,9 +34,9 @@ def measure_policies(
     problems = built_in_problems()[: settings.problems]
     with Solver(load_pack(verified, loading, store), loading.width, loading.in_flight) as solver:
         for run in range(settings.runs + 1):
-            # One problem warms up. Each run begins with another policy.
+            # One problem warms up. Each counted run begins with another policy.
             asked = problems if run else problems[:1]
-            first = run % len(settings.policies)
+            first = (run - 1) % len(settings.policies)
             for policy in (*settings.policies[first:], *settings.policies[:first]):
                 what = f"{run_name(run, settings.runs)}, {policy}"
                 yield Progress("policies", run, settings.runs + 1, what)

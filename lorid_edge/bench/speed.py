@@ -6,6 +6,7 @@ slows down meanwhile slows them all.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -164,7 +165,10 @@ class _Switching:
             self._turns[BARE] = next(iter(self._turns.values()))
         longest = max(map(len, self._turns.values()))
         settings = LaneSettings(
-            cells=longest + 64, sequences=4, threads=loaded.threads.threads, keeps_fixed_states=True
+            cells=2 * longest + 64,
+            sequences=4,
+            threads=loaded.threads.threads,
+            keeps_fixed_states=True,
         )
         self._lane = Lane(loaded.model, settings, AbortFlag())
 
@@ -191,7 +195,7 @@ class _Switching:
             lane.submit(ticket, request)  # ends with its only token
             lane.step()
             times.append(time.perf_counter())
-        return _Switch(*(after - before for before, after in zip(times, times[1:], strict=False)))
+        return _Switch(*(after - before for before, after in itertools.pairwise(times)))
 
 
 def _mean(name: str, seconds: Sequence[float]) -> Measurement:

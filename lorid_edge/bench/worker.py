@@ -21,6 +21,7 @@ from lorid_edge.bench.speed import measure_speed
 from lorid_edge.bench.starting import measure_one_start
 from lorid_edge.errors import LoridError
 from lorid_edge.packs.store import PackStore
+from lorid_edge.parent import end_with_parent
 
 
 def _measure(
@@ -37,6 +38,7 @@ def _measure(
 
 def main(task: str, settings: str, home: str, state: str) -> None:
     """Measure and write what comes of it."""
+    end_with_parent()
     try:
         asked = BenchSettings.model_validate_json(settings)
         for one in _measure(task, asked, Path(home), Path(state)):
