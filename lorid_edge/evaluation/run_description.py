@@ -71,15 +71,16 @@ class RunIdentity(_Model):
     sequence_tokens: int
     seed: int
 
-    def differences(self, other: RunIdentity) -> list[str]:
+    def differences(
+        self, other: RunIdentity, ours: str = "here", theirs: str = "there"
+    ) -> list[str]:
         """What is not the same, such as "policy: ir here, vote there"; [] if all is."""
-        theirs = dict(_flat(other.model_dump(mode="json")))
-        ours = dict(_flat(self.model_dump(mode="json")))
-        names = dict.fromkeys([*ours, *theirs])
+        mine = dict(_flat(self.model_dump(mode="json")))
+        other_values = dict(_flat(other.model_dump(mode="json")))
         return [
-            f"{name}: {ours.get(name)} here, {theirs.get(name)} there"
-            for name in names
-            if ours.get(name) != theirs.get(name)
+            f"{name}: {mine.get(name)} {ours}, {other_values.get(name)} {theirs}"
+            for name in dict.fromkeys([*mine, *other_values])
+            if mine.get(name) != other_values.get(name)
         ]
 
 

@@ -24,7 +24,7 @@ from lorid_edge.loop.solution import Solution, Status
 from lorid_edge.roles import Role
 
 if TYPE_CHECKING:
-    from lorid_edge.evaluation.run_folder import EvaluationRun  # type: ignore[import-not-found]
+    from lorid_edge.evaluation.run_folder import EvaluationRun
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,11 @@
-"""Solutions as a run would have kept them, made by hand for the statistics."""
+"""Runs and solutions as an evaluation would have kept them, made by hand for the statistics."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from lorid_edge.evaluation.run_description import RunDescription
+from lorid_edge.evaluation.run_folder import EvaluationProblem, EvaluationRun
 from lorid_edge.loop.solution import Sample, Seconds, Settings, Solution, Status, TokenCounts
 from lorid_edge.roles import Role
 
@@ -62,4 +66,21 @@ def solution(
             deep_reasoner=0.25 * decoding_seconds,
         ),
         settings=Settings(width=1, max_rounds=20, max_seconds=None, calculator=True),
+    )
+
+
+def run_of(
+    description: RunDescription,
+    *solutions: Solution,
+    problems: int | None = None,
+    folder: str = "run",
+    reference: str = "7",
+) -> EvaluationRun:
+    """A run of so many problems, all with the answer 7, and these solutions."""
+    lines = range(1, (problems or len(solutions)) + 1)
+    return EvaluationRun(
+        Path(folder),
+        description,
+        tuple(EvaluationProblem(f"p{line}", f"Question {line}?", reference) for line in lines),
+        {item.line: item for item in solutions if item.line is not None},
     )

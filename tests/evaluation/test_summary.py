@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
+from collections.abc import Callable
 
 import pytest
-from solved import DR, IR, KG, sample, solution
+from solved import DR, IR, KG, run_of, sample, solution
 
 from lorid_edge.evaluation.failures import Failure, failure_of
+from lorid_edge.evaluation.run_description import RunDescription
 from lorid_edge.evaluation.summary import Summary, summarise
-from lorid_edge.loop.solution import Solution, Status
+from lorid_edge.loop.solution import Status
 
-
-def run_of(*solutions: Solution, problems: int | None = None) -> SimpleNamespace:
-    """A run whose problems all have the answer 7."""
-    lines = range(1, (problems or len(solutions)) + 1)
-    return SimpleNamespace(
-        problems=tuple(
-            SimpleNamespace(id=f"p{line}", question=f"Question {line}?", reference="7")
-            for line in lines
-        ),
-        solutions={item.line: item for item in solutions},
-    )
+Describe = Callable[..., RunDescription]
 
 
 FOUR = (
@@ -61,8 +52,8 @@ FOUR = (
 
 
 @pytest.fixture
-def summary() -> Summary:
-    return summarise(run_of(*FOUR))
+def summary(describe: Describe) -> Summary:
+    return summarise(run_of(describe(policy="paper"), *FOUR))
 
 
 def test_accuracy_agreement_rounds_and_costs(summary: Summary) -> None:
@@ -95,12 +86,14 @@ def test_each_wrong_solution_is_one_failure(summary: Summary) -> None:
     assert failure_of(FOUR[0]) is None
 
 
-def test_the_authors_count_stands_beside_the_accuracy_of_paper_alone(summary: Summary) -> None:
+def test_the_authors_count_stands_beside_the_accuracy_of_paper_alone(
+    summary: Summary, describe: Describe
+) -> None:
     found = summary.to_dict()
     assert found["accuracy"]["percent"] == 25.0
     assert found["authors_protocol"]["lowest_percent"] == 25.0
     assert found["authors_protocol"]["highest_percent"] == 75.0  # two ended before they shared one
-    voted = summarise(run_of(solution(1, "7", correct=True, policy="vote")))
+    voted = summarise(run_of(describe(), solution(1, "7", correct=True, policy="vote")))
     assert voted.authors_protocol is None
     assert not any("authors" in line for line in voted.lines())
 
@@ -118,10 +111,10 @@ def test_json_and_words_say_the_same(summary: Summary) -> None:
     assert "1 agreed on a wrong answer" in text
 
 
-def test_a_run_that_is_not_finished_says_so() -> None:
-    part = summarise(run_of(FOUR[0], problems=3))
+def test_a_run_that_is_not_finished_says_so(describe: Describe) -> None:
+    part = summarise(run_of(describe(), FOUR[0], problems=3))
     assert (part.problems, part.accuracy.problems) == (3, 1)
     assert part.lines()[0].startswith("1 of 3 problems solved")
-    empty = summarise(run_of(problems=3))
+    empty = summarise(run_of(describe(), problems=3))
     assert empty.lines() == ["0 of 3 problems solved; there is nothing to sum up yet"]
     assert empty.to_dict()["accuracy"]["percent"] is None
