@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,8 +110,6 @@ def _announce(benchmark: Bench) -> None:
 
 def _follow(benchmark: Bench) -> None:
     """Measure, and show how far it is."""
-    import sys
-
     if not streams.can_animate(sys.stderr):
         for progress in benchmark.run():
             streams.note(f"{progress.part}: {progress.what}")
@@ -123,18 +122,22 @@ def _follow(benchmark: Bench) -> None:
 
 
 def _hand_over(report: BenchReport, html: Path | None, as_json: bool) -> None:
-    if html is not None:
-        from lorid_edge.bench.page import html_page
-        from lorid_edge.whole_files import write_text
-
-        try:
-            write_text(html, html_page(report))
-        except OSError as error:
-            raise LoridError(f"{html} cannot be written: {error.strerror or error}.") from error
-        streams.note(f"The page is in {html}.")
     if as_json:
         streams.json_result(report.to_json())
-        return
-    from .bench_chart import print_report
+    else:
+        from .bench_chart import print_report
 
-    print_report(report)
+        print_report(report)
+    if html is not None:
+        _write_page(report, html)
+
+
+def _write_page(report: BenchReport, html: Path) -> None:
+    from lorid_edge.bench.page import html_page
+    from lorid_edge.whole_files import write_text
+
+    try:
+        write_text(html, html_page(report))
+    except OSError as error:
+        raise LoridError(f"{html} cannot be written: {error.strerror or error}.") from error
+    streams.note(f"The page is in {html}.")

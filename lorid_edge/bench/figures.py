@@ -47,7 +47,7 @@ _SWITCHING = "Switching adapters in one context"
 _DECODE_AND_SAMPLING = "Decoding, and drawing tokens from what comes of it"
 KINDS = {
     "decode": Kind("speed", "Writing: tokens a second, all sequences together", "tokens/s"),
-    "prefill": Kind("speed", "Reading prompts of 64 tokens, one a sequence", "tokens/s"),
+    "prefill": Kind("speed", "Reading prompts: tokens a second, one prompt a sequence", "tokens/s"),
     "decode_ratio": Kind("speed", "Writing with an adapter, of the bare base's speed", "x", 3),
     "prefill_ratio": Kind("speed", "Reading with an adapter, of the bare base's speed", "x", 3),
     "switch": Kind("speed", _SWITCHING, "ms", 2, "the switch"),

@@ -67,7 +67,7 @@ def bench_settings(
             raise UsageError(f"--part is {part!r}; it has to be {', '.join(PARTS)}.")
     for policy in policies:
         make_policy(policy, 1)
-    small = {"runs": 2, "sequences": (1, 4), "steps": 8, "problems": 2} if quick else {}
+    sizes = {"runs": 2, "sequences": (1, 4), "steps": 8, "problems": 2} if quick else {}
     asked = {
         "parts": tuple(part for part in PARTS if part in parts),
         "runs": runs,
@@ -76,4 +76,4 @@ def bench_settings(
         "threads": threads,
     }
     given = {name: value for name, value in asked.items() if value}
-    return BenchSettings.model_validate({"pack": pack, **small, **given})
+    return BenchSettings.model_validate({"pack": pack, **sizes, **given})

@@ -6,12 +6,8 @@ slows down meanwhile slows them all.
 
 from __future__ import annotations
 
-import itertools
-import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 
 from lorid_edge.bench.decoding import (
     PREFILL_TOKENS,
@@ -21,13 +17,12 @@ from lorid_edge.bench.decoding import (
 )
 from lorid_edge.bench.figures import BARE_BASE, Measurement, Progress, run_name
 from lorid_edge.bench.settings import BenchSettings
+from lorid_edge.bench.switching import Switching
 from lorid_edge.bench.timed_lane import TimedLane
 from lorid_edge.engine.engine import Engine, EngineSettings
-from lorid_edge.engine.lane import Lane, LaneSettings
+from lorid_edge.engine.lane import LaneSettings
 from lorid_edge.engine.model import BARE, AdapterKey
-from lorid_edge.engine.native import AbortFlag
 from lorid_edge.engine.sampling import SamplingSettings
-from lorid_edge.engine.sequence import GenerationRequest
 from lorid_edge.loading import LoadedPack, LoadSettings, load_pack
 from lorid_edge.packs.manifest import PackManifest
 from lorid_edge.packs.store import PackStore, VerifiedPack
@@ -81,7 +76,7 @@ class _SpeedBench:
             self._cases.append((role.value, loaded.workplace.keys[role]))
         for _, key in self._cases:
             self._engine.prepare(key, [])
-        self._switching = _Switching(loaded) if role is not None else None
+        self._switching = Switching(loaded) if role is not None else None
 
     def run(self, number: int) -> Iterator[Measurement]:
         """Every figure once."""
@@ -141,62 +136,3 @@ class _SpeedBench:
         yield Measurement("sampling", 1e3 * cost.sampling_seconds, labels)
         share = cost.sampling_seconds / cost.decode_seconds
         yield Measurement("sampling_share", 100 * share, labels)
-
-
-@dataclass(frozen=True)
-class _Switch:
-    """Seconds that one change of adapter took, by its steps."""
-
-    switch: float
-    restore: float
-    first_step: float
-    later_step: float
-
-
-class _Switching:
-    """One context that changes adapters, as with `--low-memory`."""
-
-    def __init__(self, loaded: LoadedPack) -> None:
-        prompts, keys = loaded.workplace.prompts, loaded.workplace.keys
-        # The roles in the order in which a problem asks them; where they share one adapter, the
-        # bare base takes turns with it.
-        self._turns = {keys[role]: prompts.fixed(role) for role in Role}
-        if len(self._turns) == 1:
-            self._turns[BARE] = next(iter(self._turns.values()))
-        longest = max(map(len, self._turns.values()))
-        settings = LaneSettings(
-            cells=2 * longest + 64,
-            sequences=4,
-            threads=loaded.threads.threads,
-            keeps_fixed_states=True,
-        )
-        self._lane = Lane(loaded.model, settings, AbortFlag())
-
-    def run(self) -> Iterator[Measurement]:
-        """A change to each adapter; the means over them."""
-        switches = [self._switch(key, fixed) for key, fixed in self._turns.items()]
-        yield _mean("switch", [switch.switch for switch in switches])
-        yield _mean("switch_restore", [switch.restore for switch in switches])
-        yield _mean("switch_first_step", [switch.first_step for switch in switches])
-        yield _mean("switch_later_step", [switch.later_step for switch in switches])
-
-    def close(self) -> None:
-        self._lane.close()
-
-    def _switch(self, key: AdapterKey, fixed: tuple[int, ...]) -> _Switch:
-        lane = self._lane
-        times = [time.perf_counter()]
-        lane.switch(key)
-        times.append(time.perf_counter())
-        lane.hold_fixed(fixed)
-        times.append(time.perf_counter())
-        request = GenerationRequest((*fixed, fixed[-1]), 1, 0, hold_tokens=len(fixed), key=key)
-        for ticket in range(2):
-            lane.submit(ticket, request)  # ends with its only token
-            lane.step()
-            times.append(time.perf_counter())
-        return _Switch(*(after - before for before, after in itertools.pairwise(times)))
-
-
-def _mean(name: str, seconds: Sequence[float]) -> Measurement:
-    return Measurement(name, 1e3 * statistics.mean(seconds))
