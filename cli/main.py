@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from lorid_edge.errors import LoridError, UsageError
 
-from . import background, bench, convert, distill, doctor, packs, serve, solve, train
+from . import background, bench, convert, distill, doctor, evaluate, packs, serve, solve, train
 
 DEBUG_VARIABLE = "LORID_EDGE_DEBUG"
 
@@ -61,6 +61,7 @@ app = typer.Typer(
 app.command("solve")(solve.solve)
 app.command("bench")(bench.bench)
 app.add_typer(packs.app, name="packs")
+app.add_typer(evaluate.app, name="eval")
 app.add_typer(distill.app, name="distill")
 app.command("train")(train.train)
 app.add_typer(convert.app, name="convert")

@@ -46,6 +46,11 @@ class Places:
         return self.home / "state"
 
     @property
+    def evaluations(self) -> Path:
+        """Evaluation runs, one folder each."""
+        return self.home / "evaluations"
+
+    @property
     def verified(self) -> Path:
         """Notes about files whose SHA-256 was computed."""
         return self.state / "verified"
@@ -58,6 +63,10 @@ class Places:
     def base(self, sha256: str, file_name: str) -> Path:
         """A base model. A file gets this name only after its SHA-256 matched."""
         return self.home / "bases" / f"{sha256[:12]}-{file_name}"
+
+    def unpacked(self, sha256: str, file_name: str) -> Path:
+        """The copy of a base with unpacked weights, which can be made again at any time."""
+        return self.home / "unpacked" / f"{sha256[:12]}-bf16-{file_name.partition('-')[2]}"
 
     def dataset(self, sha256: str, file_name: str) -> Path:
         """A file of a data set, named like a base once its SHA-256 matched."""
