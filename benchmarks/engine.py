@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lorid_edge.bench.decoding import PROMPT, decode_tokens_per_second
+from lorid_edge.bench.decoding import PROMPT, writing_tokens_per_second
 from lorid_edge.engine import native
 from lorid_edge.engine.batch import Batch
 from lorid_edge.engine.engine import Engine, EngineSettings
@@ -140,7 +140,7 @@ def measure_widths(pack: str) -> dict[str, Any]:
 def engine_speed(engine: Engine, prompt: tuple[int, ...], width: int) -> float:
     """Tokens per second of `width` samples on one prompt, after the first token of each."""
     # No arithmetic is in this text to be forced; looking for it is part of the engine's work.
-    return decode_tokens_per_second(engine, prompt, width, TOKENS - 1, calculator=True)
+    return writing_tokens_per_second(engine, prompt, width, TOKENS - 1, calculator=True)
 
 
 class BareLoop:

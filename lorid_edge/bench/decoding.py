@@ -20,7 +20,7 @@ PREFILL_TOKENS = 64
 """Tokens of each prompt that is read: about those of a word problem."""
 
 
-def decode_tokens_per_second(
+def writing_tokens_per_second(
     engine: Engine,
     prompt: tuple[int, ...],
     sequences: int,
@@ -62,7 +62,7 @@ def decode_tokens_per_second(
     return tokens / seconds
 
 
-def prefill_tokens_per_second(
+def reading_tokens_per_second(
     engine: Engine, vocabulary_size: int, sequences: int, seed: int, *, key: AdapterKey = BARE
 ) -> float:
     """Prompt tokens a second of `sequences` different prompts, up to the first token of each.

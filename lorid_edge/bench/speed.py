@@ -12,8 +12,8 @@ from contextlib import closing
 from lorid_edge.bench.decoding import (
     PREFILL_TOKENS,
     PROMPT,
-    decode_tokens_per_second,
-    prefill_tokens_per_second,
+    reading_tokens_per_second,
+    writing_tokens_per_second,
 )
 from lorid_edge.bench.figures import BARE_BASE, Measurement, Progress, run_name
 from lorid_edge.bench.settings import BenchSettings
@@ -111,10 +111,10 @@ class _SpeedBench:
 
     def _prefill(self, number: int, sequences: int, key: AdapterKey) -> float:
         size = self._loaded.model.vocabulary_size
-        return prefill_tokens_per_second(self._engine, size, sequences, number, key=key)
+        return reading_tokens_per_second(self._engine, size, sequences, number, key=key)
 
     def _decode(self, _: int, sequences: int, key: AdapterKey) -> float:
-        return decode_tokens_per_second(
+        return writing_tokens_per_second(
             self._engine,
             self._prompt,
             sequences,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from lorid_edge.engine.lane import Lane, LaneSettings, Progress
+from lorid_edge.engine.lane import Lane, LaneSettings
 from lorid_edge.engine.model import Model
 from lorid_edge.engine.native import AbortFlag
 from lorid_edge.engine.sampling import Sampler, SamplingSettings
-from lorid_edge.engine.sequence import GenerationRequest, Sequence
+from lorid_edge.engine.sequence import GenerationRequest
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,8 @@ class TimedLane(Lane):
         began = time.perf_counter()
         super()._decode()
         self._decode_seconds += time.perf_counter() - began
-
-    def _advance(self, ticket: int, sequence: Sequence, rows: range) -> Progress:
-        logits = self._logits(rows[-1])
-        began = time.perf_counter()
-        self._samplers[ticket % len(self._samplers)].sample(logits)
-        self._sampling_seconds += time.perf_counter() - began
-        return super()._advance(ticket, sequence, rows)
+        for output in range(self._batch.outputs):
+            logits = self._logits(output)
+            began = time.perf_counter()
+            self._samplers[output % len(self._samplers)].sample(logits)
+            self._sampling_seconds += time.perf_counter() - began
