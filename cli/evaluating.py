@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from lorid_edge.errors import UsageError
 
 from . import background, streams
-from .opening import fetch_with_consent, load_in_background
+from .opening import fetch_with_consent, load_in_background, wait_for
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lorid_edge.evaluation.evaluate import EvaluationPlan, Sample
     from lorid_edge.evaluation.run_folder import EvaluationRun, RunWriter
     from lorid_edge.loading import LoadSettings
+    from lorid_edge.loop.solution import Solution
     from lorid_edge.packs.store import PackStore
     from lorid_edge.solver import SolveSettings
 
@@ -46,6 +48,7 @@ class EvaluationCommand:
     bare: bool
     greedy: bool
     memory_bytes: int | None
+    packed: bool
     folder: Path | None
     as_json: bool
     may_fetch: bool
@@ -77,7 +80,7 @@ def run_evaluation(command: EvaluationCommand) -> None:
 def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
     """Everything that can fail before the pack is loaded, the cheap things first."""
     from lorid_edge.evaluation.evaluate import plan_evaluation
-    from lorid_edge.evaluation.in_flight import fitting
+    from lorid_edge.evaluation.in_flight import fitting, with_faster_weights
     from lorid_edge.evaluation.variants import open_variant
 
     pack = store.find(command.pack)
@@ -90,6 +93,12 @@ def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
         streams.note(
             f"{load.in_flight} problems at once instead of {command.load.in_flight}: "
             "more do not fit the memory"
+        )
+    if not command.packed:
+        fitted = load
+        load = wait_for(
+            "looking for the fastest weights (the first time takes longer)",
+            lambda: with_faster_weights(verified, fitted, command.memory_bytes, store.places),
         )
     return plan_evaluation(
         verified, dataset, command.sample, load, command.solving, bare=command.bare
@@ -117,9 +126,8 @@ def _solve(plan: EvaluationPlan, writer: RunWriter, store: PackStore) -> None:
     name = plan.verified.pack.name
     with load_in_background(name, lambda: load_solver(plan.verified, plan.load, store)) as solver:
         began, before = time.perf_counter(), len(writer.run.solutions)
-        # The thread that solves writes too, so that Ctrl-C comes between two solutions.
         found = background.items(
-            lambda: solve_unsolved(solver, writer, plan.solving), solver.cancel
+            lambda: _kept(writer, solve_unsolved(solver, writer.run, plan.solving)), solver.cancel
         )
         try:
             with closing(found), progress(len(writer.run.problems)) as show:
@@ -132,6 +140,17 @@ def _solve(plan: EvaluationPlan, writer: RunWriter, store: PackStore) -> None:
             solved = len(writer.run.solutions) - before
             with suppress(UsageError):  # of a full disk the error that ended the work tells
                 writer.end_session(solved, time.perf_counter() - began)
+
+
+def _kept(writer: RunWriter, solutions: Iterator[Solution]) -> Iterator[Solution]:
+    """The solutions, each on disk before it is seen.
+
+    For the thread that solves: Ctrl-C, which the main thread hears, never comes between a solution
+    on disk and its count.
+    """
+    for solution in solutions:
+        writer.append(solution)
+        yield solution
 
 
 def _remark(run: EvaluationRun) -> str:

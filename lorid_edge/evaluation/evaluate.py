@@ -19,7 +19,7 @@ from lorid_edge.evaluation.run_description import (
     RunDescription,
     RunIdentity,
 )
-from lorid_edge.evaluation.run_folder import EvaluationProblem, RunWriter
+from lorid_edge.evaluation.run_folder import EvaluationProblem, EvaluationRun
 from lorid_edge.evaluation.sampling_problems import draw_problems, problem_seed
 from lorid_edge.loading import LoadSettings
 from lorid_edge.loop.policies import make_policy
@@ -59,6 +59,7 @@ class EvaluationPlan:
         circumstances = Circumstances(
             in_flight=self.load.in_flight,
             threads=choose_threads(self.load.threads).threads,
+            weights="packed" if self.load.weights is None else "unpacked",
             versions=Versions.here(),
             machine=Machine.here(),
             command=command,
@@ -114,14 +115,13 @@ def plan_evaluation(
 
 
 def solve_unsolved(
-    solver: Solver, writer: RunWriter, settings: SolveSettings
+    solver: Solver, run: EvaluationRun, settings: SolveSettings
 ) -> Iterator[Solution]:
-    """Solve the problems of a run that have no solution yet, keep each solution, and yield it.
+    """Solve the problems of a run that have no solution yet, and yield each as it is finished.
 
     Solutions are complete: with id, line, and whether they are correct. A question that is too long
     for the context counts as tried: its solution has no answer and no samples.
     """
-    run = writer.run
     fitting: list[FileProblem] = []
     for line in run.unsolved:
         problem = run.problems[line - 1]
@@ -130,18 +130,12 @@ def solve_unsolved(
             solver.check(problem.question)
             fitting.append(asked)
         except ContextOverflowError:
-            yield _keep(writer, asked, _without_samples(run.description.identity, asked))
+            yield asked.complete(_without_samples(run.description.identity, asked))
     seeds = [problem_seed(settings.seed, str(problem.id)) for problem in fitting]
     questions = [problem.question for problem in fitting]
     with closing(solver.solve_many(questions, settings=settings, seeds=seeds)) as solutions:
         for position, solution in solutions:
-            yield _keep(writer, fitting[position], solution)
-
-
-def _keep(writer: RunWriter, problem: FileProblem, solution: Solution) -> Solution:
-    complete = problem.complete(solution)
-    writer.append(complete)
-    return complete
+            yield fitting[position].complete(solution)
 
 
 def _pack_identity(verified: VerifiedPack, bare: bool) -> PackIdentity:
