@@ -21,9 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from lorid_edge.data.datasets import Split, load_dataset
+from lorid_edge.evaluation.in_flight import with_faster_weights
 from lorid_edge.evaluation.judging import Judge
+from lorid_edge.evaluation.variants import load_solver
 from lorid_edge.loading import LoadSettings
-from lorid_edge.solver import Solver, SolveSettings
+from lorid_edge.packs.store import PackStore
+from lorid_edge.solver import SolveSettings
 from lorid_edge.whole_files import write_json
 
 WIDTHS = (1, 2, 4, 8, 16)
@@ -99,9 +102,12 @@ def kept_or_measured(
 def measure(arguments: argparse.Namespace, width: int, in_flight: int) -> dict[str, Any]:
     """Solve the problems once; loading and what is the same for all problems are not timed."""
     problems = load_dataset("gsm8k", Split.DEVELOPMENT).records[-arguments.problems :]
-    settings = LoadSettings(width=width, in_flight=in_flight)
+    store = PackStore()
+    verified = store.open(store.find(arguments.pack))
+    wanted = LoadSettings(width=width, in_flight=in_flight)
+    settings = with_faster_weights(verified, wanted, None, store.places)  # as eval does
     solving = SolveSettings(arguments.policy, arguments.max_rounds, arguments.seed)
-    with Solver.open(arguments.pack, settings=settings) as solver:
+    with load_solver(verified, settings, store) as solver:
         began = time.perf_counter()
         questions = [problem.question for problem in problems]
         solutions = dict(solver.solve_many(questions, settings=solving))
@@ -112,6 +118,7 @@ def measure(arguments: argparse.Namespace, width: int, in_flight: int) -> dict[s
         "of": identity(arguments),
         "width": width,
         "in_flight": in_flight,
+        "weights": "packed" if settings.weights is None else "unpacked",
         "seconds_per_problem": round(seconds / len(problems), 4),
         "tokens_per_problem": round(tokens / len(problems), 1),
         "tokens_per_second": round(tokens / seconds, 2),
@@ -123,7 +130,8 @@ def describe(row: dict[str, Any]) -> str:
     return (
         f"width {row['width']:2}, {row['in_flight']:2} in flight: "
         f"{row['seconds_per_problem']:7.2f} s and {row['tokens_per_problem']:6.1f} tokens a "
-        f"problem, {row['tokens_per_second']:6.1f} tokens/s, {row['right']} right"
+        f"problem, {row['tokens_per_second']:6.1f} tokens/s, {row['right']} right, "
+        f"{row['weights']} weights"
     )
 
 

@@ -32,18 +32,21 @@ from adapted_pack import FOLDER as PACKS
 from adapted_pack import make_adapted_pack
 from comparison import Block, lines_of, ratios_of, summary_of
 from last_will import die_with_parent
-from sides import OURS, OURS_ALONE, PEERS, SideSettings
+from sides import ON_OUR_ENGINE, OURS, OURS_ALONE, PEERS, SideSettings
 
+from lorid_edge.convert.unpacked import choose_weights
 from lorid_edge.data.datasets import Split, load_dataset
 from lorid_edge.data.record import Record
 from lorid_edge.evaluation.in_flight import default_in_flight
 from lorid_edge.evaluation.judging import Judge
+from lorid_edge.packs.store import PackStore
 
 RESULTS = Path(__file__).parents[2] / "build" / "peers" / "results"
 _VERSIONS = ("lorid-edge", "llama-cpp-python", "torch", "transformers", "peft")
 
 # Peers run with libgomp's own spin count, as they would anywhere else; and with the kernels that
 # are faster for batches here, which is what ours runs with (docs/engine.md).
+_ENVIRONMENT = dict(os.environ)  # as it was before llama.cpp was loaded, which sets both
 _PEER_ENVIRONMENT = {"GOMP_SPINCOUNT": "300000", "GGML_CPU_TILED_MM": "0"}
 
 
@@ -85,28 +88,50 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=1, help="samples of a role at once")
     parser.add_argument("--max-rounds", type=int, help="of the policy; its own if not given")
     parser.add_argument("--rounds", type=int, default=1, help="how often, each with another seed")
-    parser.add_argument("--block", type=int, default=15, help="problems a side solves in a turn")
+    parser.add_argument("--block", type=int, help="problems a side solves in a turn")
     parser.add_argument("--in-flight", type=int, help="problems that ours has at once; as in eval")
+    parser.add_argument("--packed", action="store_true", help="ours never unpacks weights")
+    parser.add_argument("--server-packed", action="store_true", help="nor does llama-server")
     parser.add_argument("--calculator", action="store_true", help="ours may use its calculator")
     parser.add_argument("--without-one-at-a-time", action="store_true", help="leave that side out")
     parser.add_argument("--slots", type=int, default=8, help="of llama-server, for each role")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--threads", type=int, help="of every side; chosen if not given")
     parser.add_argument("--results", type=Path, help="the file of finished blocks")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.in_flight = arguments.in_flight or default_in_flight(arguments.width)
+    arguments.block = arguments.block or max(15, arguments.in_flight)
+    return arguments
 
 
 def side_settings(arguments: argparse.Namespace) -> SideSettings:
     """What all sides are told; makes the pack with adapters if need be."""
+    folder = make_adapted_pack(arguments.pack, PACKS)
+    in_flight = min(arguments.in_flight, arguments.block, arguments.problems)
+    weights = None
+    if not arguments.packed:
+        store = PackStore()
+        pack = store.find(folder)
+        chosen = choose_weights(
+            pack.base_path,
+            pack.manifest.base.sha256,
+            arguments.width * in_flight,
+            store.places,
+            threads=arguments.threads,
+        )
+        print(f"weights of ours: {chosen.reason}", file=sys.stderr)
+        weights = None if chosen.file is None else str(chosen.file)
     return SideSettings(
-        pack=str(make_adapted_pack(arguments.pack, PACKS)),
+        pack=str(folder),
         policy=arguments.policy,
         width=arguments.width,
         max_rounds=arguments.max_rounds,
-        in_flight=arguments.in_flight or default_in_flight(arguments.width),
+        in_flight=in_flight,
         calculator=arguments.calculator,
         threads=arguments.threads,
+        weights=weights,
         slots=arguments.slots,
+        server_weights=None if arguments.server_packed else weights,
         dtype=arguments.dtype,
     )
 
@@ -164,9 +189,8 @@ class SideProcess:
 
     def __init__(self, side: str, settings: SideSettings) -> None:
         self.side = side
-        environment = dict(os.environ)
-        if side in PEERS:
-            environment = {**_PEER_ENVIRONMENT, **environment}
+        is_ours = side in (OURS, OURS_ALONE, ON_OUR_ENGINE)
+        environment = _ENVIRONMENT if is_ours else {**_PEER_ENVIRONMENT, **_ENVIRONMENT}
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("side.py"))],
             stdin=subprocess.PIPE,
@@ -239,7 +263,7 @@ def describe(arguments: argparse.Namespace, settings: SideSettings) -> dict[str,
             continue
     return {
         "peer": arguments.peer,
-        "settings": {**asdict(settings), "pack": Path(settings.pack).name},
+        "settings": shown(settings),
         "problems": arguments.problems,
         "block": arguments.block,
         "rounds": arguments.rounds,
@@ -248,6 +272,13 @@ def describe(arguments: argparse.Namespace, settings: SideSettings) -> dict[str,
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "versions": versions,
     }
+
+
+def shown(settings: SideSettings) -> dict[str, Any]:
+    """Settings with names of files instead of their places."""
+    places = ("pack", "weights", "server_weights")
+    plain = asdict(settings)
+    return plain | {name: Path(plain[name]).name for name in places if plain[name]}
 
 
 def report(sides: list[str], blocks: list[Block], conditions: dict[str, Any]) -> None:

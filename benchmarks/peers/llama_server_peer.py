@@ -48,6 +48,7 @@ class LlamaServerSide:
             "width": self._settings.width,
             "slots_for_each_role": self._settings.slots,
             "problems_at_once": self._settings.slots,
+            "weights": Path(self._settings.server_weights or "packed").name,
             "threads": choose_threads(self._settings.threads).threads,
         }
 
@@ -98,7 +99,8 @@ class ServerGenerator:
             play.longest_prompt_and_reply(),
             choose_threads(settings.threads).threads,
         )
-        self._server = ServerProcess(pack, size, LOG)
+        weights = Path(settings.server_weights or pack.base_path)
+        self._server = ServerProcess(pack, weights, size, LOG)
         self._slots = {
             role: Slots(range(number * slots, (number + 1) * slots))
             for number, role in enumerate(Role)

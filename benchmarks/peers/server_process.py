@@ -39,15 +39,19 @@ class ServerSize:
 
 
 class ServerProcess:
-    """Make it with the files of a pack; ends with `close`, and on Linux with this process."""
+    """Serves the adapters of a pack; ends with `close`, and on Linux with this process."""
 
-    def __init__(self, pack: Pack, size: ServerSize, log: Path) -> None:
+    def __init__(self, pack: Pack, weights: Path, size: ServerSize, log: Path) -> None:
+        """Args:
+        weights: the pack's base, or a copy of it of another type.
+        log: what the server writes.
+        """
         if not PROGRAM.is_file():
             sys.exit(f"{PROGRAM} is missing; run: python benchmarks/peers/build_llama_server.py")
         self._port = _free_port()
         self.adapter_ids = _adapter_ids(pack)
         command = [str(PROGRAM), "--host", "127.0.0.1", "--port", str(self._port)]
-        command += ["--model", str(pack.base_path), *_adapter_options(pack)]
+        command += ["--model", str(weights), *_adapter_options(pack)]
         command += ["--parallel", str(size.slots), "--ctx-size", str(size.slots * size.slot_tokens)]
         command += ["--threads", str(size.threads), "--threads-batch", str(size.threads)]
         # Each slot has cells of its own: attention then looks at its own tokens alone.

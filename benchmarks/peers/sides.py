@@ -16,7 +16,8 @@ from lorid_edge.packs.store import Pack, PackStore
 from lorid_edge.solver import Solver, SolveSettings
 
 OURS, OURS_ALONE = "ours", "ours-one-at-a-time"
-PEERS = ("llama-server", "llama", "transformers", "authors", "authors-on-our-engine")
+ON_OUR_ENGINE = "authors-on-our-engine"
+PEERS = ("llama-server", "llama", "transformers", "authors", ON_OUR_ENGINE)
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class SideSettings:
         width: samples of a role at once, for the policies.
         in_flight: problems that ours solves at once.
         calculator: whether ours forces results of arithmetic; no peer can.
+        weights: a copy of the base with unpacked weights for ours, where eval would take one.
         slots: of llama-server, for each role; as many problems are handed to it at once.
+        server_weights: the file that llama-server loads; None for the pack's base.
         dtype: of the weights in torch.
     """
 
@@ -39,7 +42,9 @@ class SideSettings:
     in_flight: int = 8
     calculator: bool = False
     threads: int | None = None
+    weights: str | None = None
     slots: int = 8
+    server_weights: str | None = None
     dtype: str = "bfloat16"
 
     def make_policy(self, width: int | None = None) -> Policy:
@@ -62,9 +67,10 @@ class Side(Protocol):
 def open_side(name: str, settings: SideSettings) -> Side:
     """Load the pack for the side of that name."""
     if name == OURS:
-        return OurSide(settings, settings.width, settings.in_flight)
+        weights = None if settings.weights is None else Path(settings.weights)
+        return OurSide(settings, settings.width, settings.in_flight, weights)
     if name == OURS_ALONE:
-        return OurSide(settings, width=1, in_flight=1)
+        return OurSide(settings, width=1, in_flight=1, weights=None)
     pack = PackStore().find(Path(settings.pack))
     if name == "llama-server":
         from llama_server_peer import LlamaServerSide
@@ -82,7 +88,7 @@ def open_side(name: str, settings: SideSettings) -> Side:
         from authors_peer import AuthorsSide
 
         return AuthorsSide(pack, settings)
-    if name == "authors-on-our-engine":
+    if name == ON_OUR_ENGINE:
         from authors_peer import AuthorsOnOurEngine
 
         return AuthorsOnOurEngine(settings)
@@ -92,11 +98,19 @@ def open_side(name: str, settings: SideSettings) -> Side:
 class OurSide:
     """This project's solver."""
 
-    def __init__(self, settings: SideSettings, width: int, in_flight: int) -> None:
+    def __init__(
+        self, settings: SideSettings, width: int, in_flight: int, weights: Path | None
+    ) -> None:
         self._settings = settings
-        load = LoadSettings(width=width, in_flight=in_flight, threads=settings.threads)
+        load = LoadSettings(
+            width=width, in_flight=in_flight, threads=settings.threads, weights=weights
+        )
         self._solver = Solver.open(settings.pack, settings=load)
-        self._conditions = {"width": width, "in_flight": in_flight}
+        self._conditions = {
+            "width": width,
+            "in_flight": in_flight,
+            "weights": "packed" if weights is None else weights.name,
+        }
 
     def solve(self, questions: Sequence[str], seed: int) -> list[SolvedProblem]:
         settings = SolveSettings(
