@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from lorid_edge.errors import LoridError, UsageError
 
-from . import background, convert, distill, doctor, packs, serve, solve, train
+from . import background, convert, distill, doctor, evaluate, packs, serve, solve, train
 
 DEBUG_VARIABLE = "LORID_EDGE_DEBUG"
 
@@ -60,6 +60,7 @@ app = typer.Typer(
 )
 app.command("solve")(solve.solve)
 app.add_typer(packs.app, name="packs")
+app.add_typer(evaluate.app, name="eval")
 app.add_typer(distill.app, name="distill")
 app.command("train")(train.train)
 app.add_typer(convert.app, name="convert")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,15 +69,19 @@ def fetch_with_consent(store: PackStore, pack: Pack, may_fetch: bool) -> None:
     fetching.fetch(store, pack)
 
 
-def _load(store: PackStore, pack: Pack, settings: LoadSettings) -> Solver:
-    from lorid_edge.solver import Solver
-
-    def load() -> Solver:
-        return Solver.open(pack.reference, settings=settings, store=store)
-
+def load_in_background(name: str, load: Callable[[], Solver]) -> Solver:
+    """What `load` returns, while someone at a terminal sees what is being waited for."""
     if not streams.can_animate(sys.stderr):
         return background.value(load)
     from . import render
 
-    with render.waiting(f"loading {pack.name} (the first time takes longer)"):
+    with render.waiting(f"loading {name} (the first time takes longer)"):
         return background.value(load)
+
+
+def _load(store: PackStore, pack: Pack, settings: LoadSettings) -> Solver:
+    from lorid_edge.solver import Solver
+
+    return load_in_background(
+        pack.name, lambda: Solver.open(pack.reference, settings=settings, store=store)
+    )

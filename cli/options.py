@@ -7,6 +7,16 @@ from typing import Annotated
 import typer
 
 PackName = Annotated[str, typer.Option(help="Name of a pack, or the path of a pack's folder.")]
+Policy = Annotated[
+    str, typer.Option(help="Whom to ask and when to stop: ir, dr, paper, vote or adaptive.")
+]
+MaxRounds = Annotated[int | None, typer.Option(help="Most rounds; the policy's own if not given.")]
+MaxSeconds = Annotated[
+    float | None, typer.Option(help="Stop a problem then with the best answer so far.")
+]
+NoCalculator = Annotated[
+    bool, typer.Option("--no-calculator", help="Let the model compute all results itself.")
+]
 Width = Annotated[int, typer.Option(help="Samples of a role at once, 1 to 32.")]
 Threads = Annotated[
     int | None, typer.Option(help="Threads to decode with; chosen by the machine if not given.")

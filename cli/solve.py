@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,18 @@ import typer
 from lorid_edge.errors import UsageError
 
 from . import streams
-from .options import ContextTokens, LowMemory, PackName, Threads, Width, Yes
+from .options import (
+    ContextTokens,
+    LowMemory,
+    MaxRounds,
+    MaxSeconds,
+    NoCalculator,
+    PackName,
+    Policy,
+    Threads,
+    Width,
+    Yes,
+)
 
 EXAMPLES = """
 Examples:
@@ -35,16 +45,10 @@ def solve(
         ),
     ] = None,
     pack: PackName = "standard",
-    policy: Annotated[
-        str, typer.Option(help="Whom to ask and when to stop: ir, dr, paper, vote or adaptive.")
-    ] = "adaptive",
-    max_rounds: Annotated[
-        int | None, typer.Option(help="Most rounds; the policy's own if not given.")
-    ] = None,
+    policy: Policy = "adaptive",
+    max_rounds: MaxRounds = None,
     width: Width = 4,
-    max_seconds: Annotated[
-        float | None, typer.Option(help="Stop then with the best answer so far.")
-    ] = None,
+    max_seconds: MaxSeconds = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same solution.")] = 0,
     threads: Threads = None,
     context_tokens: ContextTokens = None,
@@ -56,9 +60,7 @@ def solve(
             help="Use adapters made for another base; what they write may be nonsense.",
         ),
     ] = False,
-    no_calculator: Annotated[
-        bool, typer.Option("--no-calculator", help="Let the model compute all results itself.")
-    ] = False,
+    no_calculator: NoCalculator = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the solution as JSON.")] = False,
     trace: Annotated[
         bool, typer.Option("--trace", help="Print every sample's text to stderr.")
@@ -81,8 +83,6 @@ def solve(
     from .opening import Opening
 
     _check_combination(question, as_json, file, output, in_flight)
-    if max_seconds is not None and not 0 < max_seconds < math.inf:
-        raise UsageError(f"--max-seconds is {max_seconds}; it has to be more than 0 and finite.")
     settings = SolveSettings(
         policy=policy,
         max_rounds=max_rounds,

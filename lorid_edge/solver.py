@@ -10,6 +10,7 @@ It prints nothing, installs no signal handler and configures no logging.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 import weakref
@@ -57,8 +58,10 @@ class SolveSettings:
 
     def __post_init__(self) -> None:
         make_policy(self.policy, 1, self.max_rounds)
-        if self.max_seconds is not None and not self.max_seconds > 0:
-            raise UsageError(f"max_seconds is {self.max_seconds}; it has to be more than 0.")
+        if self.max_seconds is not None and not 0 < self.max_seconds < math.inf:
+            raise UsageError(
+                f"max_seconds is {self.max_seconds}; it has to be more than 0 and finite."
+            )
 
 
 class Solver:
@@ -150,22 +153,34 @@ class Solver:
         settings = _with_seed(settings, seed)
 
         def work(ticket: Ticket) -> Generator[Event, None, None]:
-            return (event for _, event in self._events(ticket, [question], settings))
+            asked = [(question, settings.seed)]
+            return (event for _, event in self._events(ticket, asked, settings))
 
         return self._register(work)
 
     def solve_many(
-        self, questions: Iterable[str], *, settings: SolveSettings | None = None
+        self,
+        questions: Iterable[str],
+        *,
+        settings: SolveSettings | None = None,
+        seeds: Iterable[int] | None = None,
     ) -> Stream[tuple[int, Solution]]:
         """Solve many problems, `in_flight` of them at a time, and yield (index, solution).
 
         Solutions come as they are finished. Samples of all problems are decoded together, so
         floating-point noise may differ from solving one at a time.
+
+        Args:
+            seeds: one for each question; None to give each that of `settings`.
         """
-        asked, common = list(questions), settings or SolveSettings()
+        common = settings or SolveSettings()
+        asked = list(questions)
+        own = [common.seed] * len(asked) if seeds is None else list(seeds)
+        if len(own) != len(asked):
+            raise UsageError(f"{len(own)} seeds for {len(asked)} questions; give one for each.")
 
         def work(ticket: Ticket) -> Generator[tuple[int, Solution], None, None]:
-            for position, event in self._events(ticket, asked, common):
+            for position, event in self._events(ticket, list(zip(asked, own, strict=True)), common):
                 if isinstance(event, Solved):
                     yield position, event.solution
 
@@ -227,26 +242,29 @@ class Solver:
         return stream
 
     def _events(
-        self, ticket: Ticket, questions: list[str], settings: SolveSettings
+        self, ticket: Ticket, asked: list[tuple[str, int]], settings: SolveSettings
     ) -> Generator[tuple[int, Event], None, None]:
-        """The loop, yielding (position, event): the only place that steps the engine."""
-        for question in questions:
+        """The loop over questions with their seeds, yielding (position, event).
+
+        The only place that steps the engine.
+        """
+        for question, _ in asked:
             _check_question(question)
         with ticket.turn():
             workplace = self.loaded.workplace
             engine = workplace.engine
-            waiting = iter(enumerate(questions))
+            waiting = iter(enumerate(asked))
             active: dict[int, Deliberation] = {}
             engine.reset()  # an abort that came too late for the request before is over
             ticket.check()
             try:
                 while True:
-                    for position, question in itertools.islice(
+                    for position, (question, seed) in itertools.islice(
                         waiting, self._in_flight - len(active)
                     ):
                         problem = Problem(
                             question,
-                            settings.seed,
+                            seed,
                             position,
                             settings.max_seconds,
                             settings.calculator,

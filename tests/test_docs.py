@@ -80,6 +80,9 @@ def test_examples_run(
         arguments += ["--no-evaluate", "--run", str(tmp_path / "run")]
     if arguments[:1] == ["solve"]:
         arguments += ["--pack", str(brief_pack)]
+    if arguments[:1] == ["eval"] and arguments[1].startswith("--"):
+        (tmp_path / "lessons.jsonl").write_text(LESSONS)
+        arguments += ["--pack", str(brief_pack), "--data", "lessons.jsonl", "--run", "run"]
     expected = {0, 3}  # the tiny base may well stay undecided
     if arguments[:2] == ["packs", "pull"] and "tiny" not in arguments:
         expected = {1}  # the network is not for tests: offline it must say what is missing

@@ -18,11 +18,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from lorid_edge.data import gsm8k
-from lorid_edge.data.forms import Fields, FormError, read_fields
+from lorid_edge.data.forms import Fields, read_fields
 from lorid_edge.data.held_out import require_trainable
 from lorid_edge.data.notes import NotedProblems
-from lorid_edge.data.reading import Contents, FoundObject, read_folder, read_lines
-from lorid_edge.data.record import Record
+from lorid_edge.data.published_forms import is_made_from_a_test
+from lorid_edge.data.reading import Contents, FoundObject, read_file, read_folder
+from lorid_edge.data.record import FormError, Record
 from lorid_edge.errors import DataError
 from lorid_edge.packs.download import ProgressCallback, pull_file
 from lorid_edge.packs.places import Places
@@ -64,6 +65,7 @@ def load_dataset(
     name_or_path: str | Path,
     split: Split = Split.TRAIN,
     *,
+    needs_answers: bool = False,
     max_broken_fraction: float = 0.01,
     progress: ProgressCallback | None = None,
 ) -> Dataset:
@@ -71,11 +73,13 @@ def load_dataset(
 
     Args:
         name_or_path: `gsm8k`, which is fetched once; or a path: one of GSM8K's own files, known by
-            its content; a file of JSON lines in one of the forms of `lorid_edge.data.forms`, or
-            of notes (`lorid_edge.data.notes`), for which GSM8K is fetched; or a folder that holds
-            train.jsonl and test.jsonl, or MATH's folders of JSON files.
+            its content; a file of JSON lines, a JSON array, a table (.csv) or ASDiv's XML, in one
+            of the forms of `lorid_edge.data.forms`, or of notes (`lorid_edge.data.notes`), for
+            which GSM8K is fetched; or a folder that holds train.jsonl and test.jsonl, or MATH's
+            folders of JSON files.
         split: the development split of GSM8K is the last 500 lines of its training file. Any other
             file is one split, and taken for what is asked for unless its name says it is a test.
+        needs_answers: count a problem without a reference answer as broken.
         max_broken_fraction: more broken lines than this, 0 to 1, and nothing is loaded.
         progress: hears of a download.
 
@@ -96,9 +100,9 @@ def load_dataset(
         )
     else:
         path = _existing(name_or_path, split)
-    contents = read_folder(path) if path.is_dir() else read_lines(path)
+    contents = read_folder(path) if path.is_dir() else read_file(path)
     name, objects, broken = _of_split(path, contents, split)
-    records, unread = _records(name, objects, split)
+    records, unread = _records(name, objects, split, needs_answers)
     broken = sorted((*broken, *unread), key=lambda line: line.line)
     _require_mostly_whole(path, len(records), broken, max_broken_fraction)
     if split is Split.TRAIN:
@@ -114,7 +118,7 @@ def _existing(name_or_path: str | Path, split: Split) -> Path:
     if not path.is_dir():
         raise DataError(
             f"unknown data set {str(name_or_path)!r}; known by name is {gsm8k.NAME}, and the path "
-            "of a file of JSON lines or of a folder works too"
+            "of a file (JSON lines, a JSON array, CSV, ASDiv's XML) or of a folder works too"
         )
     file = path / f"{split.value}.jsonl"
     train = path / f"{Split.TRAIN.value}.jsonl"
@@ -164,7 +168,7 @@ def _of_split(
 
 
 def _records(
-    name: str, objects: Iterable[FoundObject], split: Split
+    name: str, objects: Iterable[FoundObject], split: Split, needs_answers: bool
 ) -> tuple[tuple[Record, ...], list[BrokenLine]]:
     records: list[Record] = []
     broken: list[BrokenLine] = []
@@ -172,7 +176,14 @@ def _records(
     noted = NotedProblems(_gsm8k_by_id)
     for found in objects:
         try:
+            if split is Split.TRAIN and is_made_from_a_test(found.content):
+                raise FormError("made from a problem of GSM8K's test split; only to test with")
             fields = read_fields(noted.complete(found.content))
+            if needs_answers and fields.answer is None:
+                raise FormError(
+                    'no reference answer; expected "answer", or a "solution" or "rationale" that '
+                    "ends in one"
+                )
             records.append(_record(fields, f"{name}-{split.value}-{found.name}", taken))
         except FormError as error:
             broken.append(BrokenLine(found.line, str(error)))

@@ -1,8 +1,9 @@
 r"""From one object of a data file to a record, whatever form the data set gives its problems.
 
-Three forms are known: GSM8K's (`question`, and an `answer` that is a rationale ending in
-"#### 18"), MATH's (`problem`, and a `solution` whose answer stands in \boxed{}), and plain
-records (`question` with, optionally, `rationale`, `answer`, `knowledge` and `id`).
+Known are GSM8K's form (`question`, and an `answer` that is a rationale ending in "#### 18"),
+MATH's (`problem`, with a `solution` whose answer stands in \boxed{}, or with an `answer`), plain
+records (`question` with, optionally, `rationale`, `answer`, `knowledge` and `id`), and what
+`lorid_edge.data.published_forms` turns into plain records.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorid_edge.answers.latex import braced
+from lorid_edge.data.published_forms import as_plain_record
+from lorid_edge.data.record import FormError
 
 _HASH_LINE = re.compile(r"\n?[ \t]*####+[ \t]*(?P<answer>[^\n]*)\s*\Z")
 _ANSWER_LINE = re.compile(
@@ -21,10 +24,6 @@ _ANSWER_LINE = re.compile(
 )
 _BOX = re.compile(r"\\boxed\s*(?=\{)|\\fbox\s*(?=\{)")
 _SHORT_BOX = re.compile(r"\\boxed\s+([^\s{}$]+)")
-
-
-class FormError(ValueError):
-    """An object holds no problem, for the reason in the message."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ def read_fields(content: Any) -> Fields:
         raise FormError('not an object such as {"question": "What is 7*8?", "answer": "56"}')
     if "problem" in content and "question" not in content:
         return _from_math(content)
+    content = as_plain_record(content)
     question = _text(content, "question")
     rationale = _text(content, "rationale", required=False)
     answer = _answer(content)
@@ -90,14 +90,15 @@ def unboxed(text: str) -> str:
 
 
 def _from_math(content: dict[str, Any]) -> Fields:
-    solution = _text(content, "solution")
-    assert solution is not None
-    answer = boxed_answer(solution)
+    """MATH's own files, and the like of them that give the answer beside the solution or alone."""
+    question, stated = _text(content, "problem"), _answer(content)
+    solution = _text(content, "solution", required=stated is None)
+    answer = boxed_answer(solution or "") or stated
     if answer is None:
         raise FormError(r'"solution" has no \boxed{} with the answer')
-    rationale, _ = split_answer(solution)
-    knowledge, identity = _knowledge(content), _identity(content)
-    return Fields(_text(content, "problem") or "", rationale or None, answer, knowledge, identity)
+    rationale = split_answer(solution)[0] if solution else None
+    identity = _identity(content) or _text(content, "unique_id", required=False)
+    return Fields(question, rationale or None, answer, _knowledge(content), identity)
 
 
 def _text(content: dict[str, Any], name: str, required: bool = True) -> Any:

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
-from lorid_edge.data.forms import FormError
-from lorid_edge.data.record import Record
+from lorid_edge.data.record import FormError, Record
 
 _PROBLEM = re.compile(r"gsm8k-train-\d{5}")
 

@@ -1,4 +1,4 @@
-"""Reads the objects of data files, line by line or file by file, and says which are broken."""
+"""Reads the objects of data files and folders of them, and says which are broken."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from lorid_edge.data.documents import DocumentError, reader_of
 from lorid_edge.errors import DataError
 from lorid_edge.problems import BrokenLine
 
 MAX_FILE_BYTES = 2 * 10**9
+MAX_DOCUMENT_BYTES = 2**28
 MAX_OBJECT_BYTES = 2**22
+_START_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -39,24 +42,49 @@ class Contents:
     sha256: str
 
 
-def read_lines(path: Path) -> Contents:
-    """Read a file of JSON lines; blank lines are passed over.
+def read_file(path: Path) -> Contents:
+    """Read a file of JSON lines, or one of the documents of `lorid_edge.data.documents`.
 
     Raises DataError if the file cannot be read.
     """
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes > MAX_FILE_BYTES:
+            raise DataError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes; split it.")
+        with path.open("rb") as file:
+            start = file.read(_START_BYTES).decode("utf-8-sig", "replace")
+            read_document = reader_of(path.suffix, start)
+            if read_document is None:
+                file.seek(0)
+                return _read_lines(file)
+        if size_bytes > MAX_DOCUMENT_BYTES:
+            raise DataError(
+                f"{path} is one document of more than {MAX_DOCUMENT_BYTES:,} bytes; "
+                "turn it into JSON lines."
+            )
+        content = path.read_bytes()
+        found = read_document(content.decode("utf-8-sig"))
+        objects = [
+            FoundObject(line, f"{number:05d}", value) for number, (line, value) in enumerate(found)
+        ]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not valid UTF-8 (byte {error.start}).") from error
+    except DocumentError as error:
+        raise DataError(f"{path}: {error}.") from error
+    return Contents(tuple(objects), (), hashlib.sha256(content).hexdigest())
+
+
+def _read_lines(file: BinaryIO) -> Contents:
+    """JSON lines; blank lines are passed over."""
     digest = hashlib.sha256()
     objects: list[FoundObject] = []
     broken: list[BrokenLine] = []
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise DataError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes; split it.")
-        with path.open("rb") as file:
-            for line, content in enumerate(file, start=1):
-                digest.update(content)
-                if content.strip():
-                    _sort(_parse(line, f"{line - 1:05d}", content), objects, broken)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    for line, content in enumerate(file, start=1):
+        digest.update(content)
+        if content.strip():
+            _sort(_parse(line, f"{line - 1:05d}", content), objects, broken)
     return Contents(tuple(objects), tuple(broken), digest.hexdigest())
 
 

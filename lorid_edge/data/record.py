@@ -30,3 +30,7 @@ class Record(BaseModel):
     rationale: _Text | None = None
     answer: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     knowledge: tuple[_Text, ...] = ()
+
+
+class FormError(ValueError):
+    """An object of a data file holds no record, for the reason in the message."""

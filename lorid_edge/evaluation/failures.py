@@ -19,6 +19,8 @@ class Failure(str, Enum):
     """Rounds or time ran out, and the answer with the most votes is wrong."""
     CUT = "no answer, cut at the token limit"
     """No sample stated an answer, and at least one reasoner's was cut at its token limit."""
+    TOO_LONG = "question too long for the context"
+    """Nothing was generated."""
     NO_ANSWER = "no answer"
     """No sample stated an answer, though none was cut."""
 
@@ -36,6 +38,8 @@ def failure_of(solution: Solution) -> Failure | None:
         return None
     if solution.answer is not None:
         return _WRONG[solution.status]
+    if not solution.rounds:
+        return Failure.TOO_LONG
     was_cut = any(
         sample.finish == "length" and sample.role is not Role.KNOWLEDGE_GENERATOR
         for sample in solution.samples

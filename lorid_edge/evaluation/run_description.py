@@ -92,7 +92,9 @@ class Circumstances(_Model):
         threads: that decoded.
         engine: this process ("local"), or a Ray cluster.
         command: what was typed.
-        when: the start, with its time zone.
+        when: the start.
+        solved: problems solved before the end; None if a kill came first.
+        solving_seconds: from the loaded pack to the end; likewise.
     """
 
     in_flight: int
@@ -102,6 +104,8 @@ class Circumstances(_Model):
     machine: Machine
     command: str
     when: datetime
+    solved: int | None = None
+    solving_seconds: float | None = None
 
 
 class RunDescription(_Model):
@@ -121,9 +125,33 @@ class RunDescription(_Model):
         """What stands in the file."""
         return self.model_dump(mode="json", by_alias=True)
 
+    @property
+    def sessions(self) -> tuple[Circumstances, ...]:
+        """The start, and each time that the run was gone on with."""
+        return self.circumstances, *self.continued
+
+    @property
+    def wall_seconds_per_problem(self) -> float | None:
+        """Over the sessions that came to an end; None if there is none."""
+        ended = [
+            (session.solving_seconds, session.solved)
+            for session in self.sessions
+            if session.solving_seconds is not None and session.solved
+        ]
+        if not ended:
+            return None
+        return sum(seconds for seconds, _ in ended) / sum(solved for _, solved in ended)
+
     def continued_under(self, circumstances: Circumstances) -> RunDescription:
         """The same run, gone on with."""
         return self.model_copy(update={"continued": (*self.continued, circumstances)})
+
+    def session_ended(self, solved: int, seconds: float) -> RunDescription:
+        """The same, with what the last session did."""
+        *before, last = self.sessions
+        last = last.model_copy(update={"solved": solved, "solving_seconds": round(seconds, 3)})
+        first, *later = *before, last
+        return self.model_copy(update={"circumstances": first, "continued": tuple(later)})
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,23 @@ class RunWriter:
         append_durably(self.run.folder / SOLUTIONS_NAME, self._file, content)
         self.run.solutions[solution.line] = solution
 
+    def end_session(self, solved: int, seconds: float) -> None:
+        """Note how many problems this session solved in how many seconds of solving.
+
+        Raises UsageError if the disk does not take it.
+        """
+        description = self.run.description.session_ended(solved, seconds)
+        self._write(RUN_NAME, description.to_dict())
+        self.run = replace(self.run, description=description)
+
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write what the run amounts to so far. Raises UsageError if the disk does not take it."""
-        path = self.run.folder / SUMMARY_NAME
+        self._write(SUMMARY_NAME, summary)
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        path = self.run.folder / name
         try:
-            write_json(path, summary)
+            write_json(path, content)
         except OSError as error:
             raise unwritable(error, path) from error
 

@@ -114,7 +114,7 @@ def summarise(run: EvaluationRun) -> Summary:
         right_given_agreement=_accuracy(agreed),
         rounds=dict(sorted(Counter(solution.rounds for solution in solutions).items())),
         tokens=tokens_per_problem(solutions),
-        seconds=seconds_per_problem(solutions, wall=None),
+        seconds=seconds_per_problem(solutions, wall=run.description.wall_seconds_per_problem),
         samples=_sample_counts(solutions),
         at_k={role: at_each_k(judged, role) for role in REASONERS},
         calibration=calibration(

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lorid_edge.data.record import Record
 from lorid_edge.evaluation.accuracy import Accuracy
-from lorid_edge.loading import LoadSettings, load_pack
+from lorid_edge.evaluation.variants import load_solver, open_variant
+from lorid_edge.loading import LoadSettings
 from lorid_edge.loop.solution import Sample, Solution
-from lorid_edge.packs.manifest import Sampling
 from lorid_edge.packs.store import PackStore
 from lorid_edge.roles import Role
-from lorid_edge.solver import Solver, SolveSettings
+from lorid_edge.solver import SolveSettings
 from lorid_edge.train.targets import is_rule_list
 
 PROBLEMS_AT_ONCE = 8
@@ -106,7 +106,9 @@ def try_pack(
 
     asked = [record for record in records if record.answer is not None]
     trial = Trial(policy)
-    with _open(store or PackStore(), folder, greedy, bare) as solver:
+    store = store or PackStore()
+    verified = open_variant(store, folder, bare=bare, greedy=greedy)
+    with load_solver(verified, LoadSettings(width=1, in_flight=PROBLEMS_AT_ONCE), store) as solver:
         began = time.perf_counter()
         settings = SolveSettings(policy=policy, seed=seed)
         questions = [record.question for record in asked]
@@ -117,21 +119,6 @@ def try_pack(
                     on_solved(trial.problems, trial.right)
         trial.seconds = time.perf_counter() - began
     return trial
-
-
-def _open(store: PackStore, folder: str | Path, greedy: bool, bare: bool) -> Solver:
-    verified = store.open(store.find(folder))
-    manifest = verified.pack.manifest
-    if greedy:
-        manifest = manifest.model_copy(update={"sampling": Sampling(temperature=0.0)})
-    if bare:
-        roles = {
-            role.value: manifest.roles[role].model_copy(update={"adapter": None}) for role in Role
-        }
-        manifest = manifest.model_copy(update={"roles": manifest.roles.model_copy(update=roles)})
-    verified = replace(verified, pack=replace(verified.pack, manifest=manifest))
-    settings = LoadSettings(width=1, in_flight=PROBLEMS_AT_ONCE)
-    return Solver(load_pack(verified, settings, store), settings.width, settings.in_flight)
 
 
 def _is_well_formed(sample: Sample) -> bool:

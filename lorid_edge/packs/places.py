@@ -46,6 +46,11 @@ class Places:
         return self.home / "state"
 
     @property
+    def evaluations(self) -> Path:
+        """Evaluation runs, one folder each."""
+        return self.home / "evaluations"
+
+    @property
     def verified(self) -> Path:
         """Notes about files whose SHA-256 was computed."""
         return self.state / "verified"

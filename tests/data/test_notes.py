@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lorid_edge.data.forms import FormError
 from lorid_edge.data.notes import NotedProblems
-from lorid_edge.data.record import Record
+from lorid_edge.data.record import FormError, Record
 
 RECORD = Record(
     id="gsm8k-train-00012", question="How many?", rationale="1 + 2 = 3", answer="3", knowledge=()

@@ -1,0 +1,154 @@
+"""Runs what `lorid-edge eval` was asked for: progress, Ctrl-C, and the summary at the end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import background, streams
+from .opening import fetch_with_consent, load_in_background
+from .progress import progress
+
+if TYPE_CHECKING:
+    from lorid_edge.data.datasets import Dataset, Split
+    from lorid_edge.evaluation.evaluate import EvaluationPlan, Sample
+    from lorid_edge.evaluation.run_folder import EvaluationRun, RunWriter
+    from lorid_edge.loading import LoadSettings
+    from lorid_edge.packs.store import PackStore
+    from lorid_edge.solver import SolveSettings
+
+_MAX_BROKEN_NAMED = 10
+
+
+@dataclass(frozen=True)
+class EvaluationCommand:
+    """What was asked for; see the options of `lorid-edge eval`.
+
+    Attributes:
+        load: with as many problems in flight as are wanted, whether they fit or not.
+        folder: of the run; None for one that the same command finds again.
+    """
+
+    pack: str
+    data: str
+    split: Split
+    sample: Sample
+    load: LoadSettings
+    solving: SolveSettings
+    bare: bool
+    greedy: bool
+    memory_bytes: int | None
+    folder: Path | None
+    as_json: bool
+    may_fetch: bool
+
+
+def run_evaluation(command: EvaluationCommand) -> None:
+    """Solve what is not solved yet, and print the summary; after Ctrl-C, of what there is."""
+    from lorid_edge.evaluation.run_folder import open_run
+    from lorid_edge.packs.store import PackStore
+
+    store = PackStore()
+    plan = _plan(command, store)
+    folder = command.folder or plan.default_folder(store.places)
+    typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    with open_run(folder, plan.description(typed), plan.problems) as writer:
+        streams.note(f"run: {folder}")
+        try:
+            if writer.run.unsolved:
+                _solve(plan, writer, store)
+        except KeyboardInterrupt:
+            streams.note("interrupted; run the same command again to go on")
+            _tell(writer, command.as_json)
+            raise
+        _tell(writer, command.as_json)
+
+
+def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
+    """Everything that can fail before the pack is loaded, the cheap things first."""
+    from lorid_edge.evaluation.evaluate import plan_evaluation
+    from lorid_edge.evaluation.in_flight import fitting
+    from lorid_edge.evaluation.variants import open_variant
+
+    pack = store.find(command.pack)
+    dataset = _load_data(command)
+    if not pack.is_present:
+        fetch_with_consent(store, pack, command.may_fetch)
+    verified = open_variant(store, command.pack, bare=command.bare, greedy=command.greedy)
+    load = fitting(verified, command.load, command.memory_bytes)
+    if load.in_flight < command.load.in_flight:
+        streams.note(
+            f"{load.in_flight} problems at once instead of {command.load.in_flight}: "
+            "more do not fit the memory"
+        )
+    return plan_evaluation(
+        verified, dataset, command.sample, load, command.solving, bare=command.bare
+    )
+
+
+def _load_data(command: EvaluationCommand) -> Dataset:
+    """The data set, whose broken problems are reported."""
+    from lorid_edge.data.datasets import load_dataset
+
+    dataset = load_dataset(command.data, command.split, needs_answers=True)
+    for line in dataset.broken[:_MAX_BROKEN_NAMED]:
+        streams.note(f"{command.data}, line {line.line}: {line.reason}; passed over.")
+    more = len(dataset.broken) - _MAX_BROKEN_NAMED
+    if more > 0:
+        streams.note(f"{command.data}: {more} more problems are broken.")
+    return dataset
+
+
+def _solve(plan: EvaluationPlan, writer: RunWriter, store: PackStore) -> None:
+    """Solve what has no solution yet and keep every solution at once."""
+    from lorid_edge.evaluation.evaluate import solve_unsolved
+    from lorid_edge.evaluation.variants import load_solver
+
+    name = plan.verified.pack.name
+    with load_in_background(name, lambda: load_solver(plan.verified, plan.load, store)) as solver:
+        began, before = time.perf_counter(), len(writer.run.solutions)
+        found = background.items(
+            lambda: solve_unsolved(solver, writer.run, plan.solving), solver.cancel
+        )
+        try:
+            with closing(found), progress(len(writer.run.problems)) as show:
+                for solution in found:
+                    if solution is not None:
+                        writer.append(solution)
+                        show(len(writer.run.solutions), _remark(writer.run))
+        finally:
+            solved = len(writer.run.solutions) - before
+            writer.end_session(solved, time.perf_counter() - began)
+
+
+def _remark(run: EvaluationRun) -> str:
+    right = sum(bool(solution.correct) for solution in run.solutions.values())
+    return f"{right} right ({100 * right / len(run.solutions):.1f} %)"
+
+
+def _tell(writer: RunWriter, as_json: bool) -> None:
+    """Write the summary into the run's folder, and print it."""
+    from lorid_edge.evaluation.summary import summarise
+
+    run = writer.run
+    summary = summarise(run)
+    content = summary.to_dict()
+    writer.write_summary(content)
+    if as_json:
+        line = json.dumps({**content, "run": str(run.folder)}, ensure_ascii=False)
+        streams.json_result(line)
+        return
+    identity = run.description.identity
+    bare = " without adapters" if identity.pack.bare else ""
+    streams.result(
+        f"{identity.pack.name} {identity.pack.version}{bare}, policy {identity.policy}, "
+        f"{identity.data.name} {identity.data.split}"
+    )
+    for line in summary.lines():
+        streams.result(line)

@@ -1,0 +1,49 @@
+"""How many problems are solved at the same time, so that they fit the memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lorid_edge.engine.memory import available_bytes
+from lorid_edge.errors import MemoryShortageError, UsageError
+from lorid_edge.loading import LoadSettings, required_bytes
+from lorid_edge.packs.store import VerifiedPack
+
+
+def default_in_flight() -> int:
+    """Problems at once where the user does not say how many."""
+    return 8
+
+
+def fitting(
+    verified: VerifiedPack, settings: LoadSettings, memory_bytes: int | None
+) -> LoadSettings:
+    """The settings with as many problems in flight as fit, at most those asked for.
+
+    Args:
+        memory_bytes: what the pack and its KV cache may take; None for all that is free.
+
+    Raises:
+        MemoryShortageError: not even one problem at a time fits; nothing was loaded.
+        UsageError: one problem at this width needs more sequences than llama.cpp allows.
+    """
+    free_bytes = available_bytes()
+    bound_bytes = free_bytes if memory_bytes is None else min(memory_bytes, free_bytes)
+    for in_flight in range(settings.in_flight, 0, -1):
+        fewer = replace(settings, in_flight=in_flight)
+        try:
+            needed_bytes = required_bytes(verified, fewer)
+        except UsageError:  # too many sequences
+            if in_flight == 1:
+                raise
+            continue
+        if needed_bytes <= bound_bytes:
+            return fewer
+    bound = f"{bound_bytes / 1e6:,.0f} MB " + (
+        "are free" if bound_bytes == free_bytes else "are allowed by --memory"
+    )
+    narrower = " or use a smaller --width" if settings.width > 1 else ""
+    raise MemoryShortageError(
+        f"The pack {verified.pack.name} needs about {needed_bytes / 1e6:,.0f} MB of memory for one "
+        f"problem at a time at width {settings.width}, and {bound}. Make more available{narrower}."
+    )
