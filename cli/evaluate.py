@@ -49,6 +49,9 @@ def evaluate(
     memory: Annotated[
         int | None, typer.Option(help="MB that pack and KV cache may take; what is free if not.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray for all machines of a Ray cluster (RAY_ADDRESS).")
+    ] = "local",
     threads: Threads = None,
     run: Annotated[
         Path | None, typer.Option(help="The run's folder; below LORID_EDGE_HOME if not given.")
@@ -75,6 +78,8 @@ def evaluate(
 
     if split not in (Split.DEVELOPMENT.value, Split.TEST.value):
         raise UsageError(f"--split is {split!r}; it has to be development or test.")
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine is {engine!r}; it has to be local or ray.")
     for name, value in (("--limit", limit), ("--memory", memory)):
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}; it has to be at least 1.")
@@ -98,6 +103,7 @@ def evaluate(
             bare=bare,
             greedy=greedy,
             memory_bytes=None if memory is None else memory * 10**6,
+            engine="ray" if engine == "ray" else "local",
             folder=run,
             as_json=as_json,
             may_fetch=yes,

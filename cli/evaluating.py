@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from . import background, streams
 from .opening import fetch_with_consent, load_in_background
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lorid_edge.data.datasets import Dataset, Split
     from lorid_edge.evaluation.evaluate import EvaluationPlan, Sample
     from lorid_edge.evaluation.run_folder import EvaluationRun, RunWriter
+    from lorid_edge.evaluation.solving import SolvingEngine
     from lorid_edge.loading import LoadSettings
     from lorid_edge.packs.store import PackStore
     from lorid_edge.solver import SolveSettings
@@ -44,6 +45,7 @@ class EvaluationCommand:
     bare: bool
     greedy: bool
     memory_bytes: int | None
+    engine: Literal["local", "ray"]
     folder: Path | None
     as_json: bool
     may_fetch: bool
@@ -58,11 +60,11 @@ def run_evaluation(command: EvaluationCommand) -> None:
     plan = _plan(command, store)
     folder = command.folder or plan.default_folder(store.places)
     typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    with open_run(folder, plan.description(typed), plan.problems) as writer:
+    with open_run(folder, plan.description(typed, command.engine), plan.problems) as writer:
         streams.note(f"run: {folder}")
         try:
             if writer.run.unsolved:
-                _solve(plan, writer, store)
+                _solve(command, plan, writer, store)
         except KeyboardInterrupt:
             streams.note("interrupted; run the same command again to go on")
             _tell(writer, command.as_json)
@@ -81,7 +83,9 @@ def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
     if not pack.is_present:
         fetch_with_consent(store, pack, command.may_fetch)
     verified = open_variant(store, command.pack, bare=command.bare, greedy=command.greedy)
-    load = fitting(verified, command.load, command.memory_bytes)
+    load = command.load
+    if command.engine == "local":  # the workers of a cluster look at their own memory
+        load = fitting(verified, load, command.memory_bytes)
     if load.in_flight < command.load.in_flight:
         streams.note(
             f"{load.in_flight} problems at once instead of {command.load.in_flight}: "
@@ -105,17 +109,16 @@ def _load_data(command: EvaluationCommand) -> Dataset:
     return dataset
 
 
-def _solve(plan: EvaluationPlan, writer: RunWriter, store: PackStore) -> None:
+def _solve(
+    command: EvaluationCommand, plan: EvaluationPlan, writer: RunWriter, store: PackStore
+) -> None:
     """Solve what has no solution yet and keep every solution at once."""
-    from lorid_edge.evaluation.evaluate import solve_unsolved
-    from lorid_edge.evaluation.variants import load_solver
+    from lorid_edge.evaluation.evaluate import unsolved_problems
 
-    name = plan.verified.pack.name
-    with load_in_background(name, lambda: load_solver(plan.verified, plan.load, store)) as solver:
+    problems = unsolved_problems(writer.run)
+    with closing(_engine(command, plan, store)) as engine:
         began, before = time.perf_counter(), len(writer.run.solutions)
-        found = background.items(
-            lambda: solve_unsolved(solver, writer.run, plan.solving), solver.cancel
-        )
+        found = background.items(lambda: engine.solve(problems), engine.cancel)
         try:
             with closing(found), progress(len(writer.run.problems)) as show:
                 for solution in found:
@@ -125,6 +128,35 @@ def _solve(plan: EvaluationPlan, writer: RunWriter, store: PackStore) -> None:
         finally:
             solved = len(writer.run.solutions) - before
             writer.end_session(solved, time.perf_counter() - began)
+
+
+def _engine(command: EvaluationCommand, plan: EvaluationPlan, store: PackStore) -> SolvingEngine:
+    """What solves the problems, ready to do so."""
+    if command.engine == "ray":
+        return _ray_engine(command, plan)
+    from lorid_edge.evaluation.solving import LocalEngine
+    from lorid_edge.evaluation.variants import load_solver
+
+    name = plan.verified.pack.name
+    solver = load_in_background(name, lambda: load_solver(plan.verified, plan.load, store))
+    return LocalEngine(solver, plan.identity, plan.solving)
+
+
+def _ray_engine(command: EvaluationCommand, plan: EvaluationPlan) -> SolvingEngine:
+    from lorid_edge.engine.threads import choose_threads
+    from lorid_edge.evaluation.ray_engine import RayEngine
+    from lorid_edge.evaluation.ray_worker import WorkerSettings
+
+    folder = Path(command.pack).expanduser()
+    settings = WorkerSettings(
+        pack=folder.resolve() if folder.is_dir() else command.pack,
+        greedy=command.greedy,
+        identity=plan.identity,
+        load=plan.load,
+        solving=plan.solving,
+        memory_bytes=command.memory_bytes,
+    )
+    return RayEngine(settings, threads=choose_threads(plan.load.threads).threads)
 
 
 def _remark(run: EvaluationRun) -> str:
