@@ -1,7 +1,7 @@
 """Solves the problems of a run on the machines of a Ray cluster; needs the extra `ray`.
 
-Each worker is an actor that opens the pack once. It is handed batches and sends every solution as it
-is finished, so that what a lost worker had solved is kept and only the rest is done again, by
+Each worker is an actor that opens the pack once. It is handed batches and sends every solution as
+it is finished, so that what a lost worker had solved is kept and only the rest is done again, by
 others. The driver alone writes the run's folder.
 """
 
