@@ -17,7 +17,7 @@ from lorid_edge.engine.probe import ProbeResult, probe
 from lorid_edge.engine.prompt_store import PromptStore
 from lorid_edge.engine.threads import ThreadChoice, choose_threads
 from lorid_edge.errors import MemoryShortageError, UsageError
-from lorid_edge.formats.gguf import GgufFile
+from lorid_edge.formats.gguf import GgufFile, check_base
 from lorid_edge.loop.deliberation import Workplace
 from lorid_edge.loop.prompts import RolePrompts
 from lorid_edge.packs.manifest import PackManifest
@@ -41,6 +41,7 @@ class LoadSettings:
         sequence_tokens: longest question and answer of a sample; None for the pack's own.
         threads: None to choose by the machine.
         low_memory: one context that switches adapters, instead of one for each adapter.
+        weights: another file with the weights of the pack's base, unpacked (`convert.unpacked`).
         ignore_memory: load even if too little memory seems to be free.
         ignore_base_hash: load adapters that were made for another base of the same shapes; what
             they write may be nonsense.
@@ -51,6 +52,7 @@ class LoadSettings:
     sequence_tokens: int | None = None
     threads: int | None = None
     low_memory: bool = False
+    weights: Path | None = None
     ignore_memory: bool = False
     ignore_base_hash: bool = False
 
@@ -92,13 +94,12 @@ def load_pack(verified: VerifiedPack, settings: LoadSettings, store: PackStore) 
     keys = _adapter_keys(manifest)
     tokens = settings.sequence_tokens or manifest.context.sequence_tokens
     _require_memory(verified, settings)
-    weight_types = {tensor.type for tensor in verified.base.tensors.values()}
-    result = probe(verified.pack.base_path, weight_types, store.places.state)
-    model = shared_models.borrow(
-        verified.pack.base_path,
-        manifest.base.sha256,
-        use_extra_buffers=result.use_extra_buffers,
-    )
+    path = settings.weights or verified.pack.base_path
+    identity = weights_identity(manifest.base.sha256, settings.weights)
+    base = check_base(path) if settings.weights else verified.base
+    weight_types = {tensor.type for tensor in base.tensors.values()}
+    result = probe(path, weight_types, store.places.state)
+    model = shared_models.borrow(path, identity, use_extra_buffers=result.use_extra_buffers)
     adapters: list[str] = []
     engine = None
     try:
@@ -110,9 +111,13 @@ def load_pack(verified: VerifiedPack, settings: LoadSettings, store: PackStore) 
         fixed_tokens = max(sum(map(len, parts)) for parts in fixed.values())
         lane_settings, _ = _lane_sizes(settings, tokens, keys, fixed_tokens)
         prompt_store = PromptStore(
-            store.places.prompts, _kv_identity(manifest, result.use_extra_buffers)
+            store.places.prompts, _kv_identity(identity, result.use_extra_buffers)
         )
-        engine_settings = EngineSettings(lane_settings, low_memory=settings.low_memory)
+        engine_settings = EngineSettings(
+            lane_settings,
+            low_memory=settings.low_memory,
+            fullest_first=settings.in_flight > 1,
+        )
         engine = Engine(model, engine_settings, prompt_store)
         for path, sha256 in _adapter_files(verified).items():
             model.load_adapter(path, sha256)
@@ -142,7 +147,9 @@ def required_bytes(verified: VerifiedPack, settings: LoadSettings) -> int:
     tokens = settings.sequence_tokens or manifest.context.sequence_tokens
     lane, lanes = _lane_sizes(settings, tokens, _adapter_keys(manifest), FIXED_PROMPT_TOKENS)
     kv_bytes = lane.cells * lanes * kv_bytes_per_token(verified.base)
-    base_bytes = 0 if shared_models.is_loaded(manifest.base.sha256) else manifest.base.bytes
+    is_loaded = shared_models.is_loaded(weights_identity(manifest.base.sha256, settings.weights))
+    file_bytes = settings.weights.stat().st_size if settings.weights else manifest.base.bytes
+    base_bytes = 0 if is_loaded else file_bytes
     return needed_bytes(base_bytes, kv_bytes)
 
 
@@ -160,10 +167,15 @@ def kv_bytes_per_token(base: GgufFile) -> int:
     return layers * kv_heads * head_size * 2 * 2
 
 
-def _kv_identity(manifest: PackManifest, use_extra_buffers: bool) -> str:
+def weights_identity(sha256: str, copy: Path | None) -> str:
+    """What tells weights in memory from others: the base's hash, and which copy of it."""
+    return sha256 if copy is None else f"{sha256} {copy.name}"
+
+
+def _kv_identity(weights: str, use_extra_buffers: bool) -> str:
     """What evaluated prompts depend on to the last bit, beside adapter and tokens."""
     kernels = os.environ.get("GGML_CPU_TILED_MM")  # set by now, by the user or by `native`
-    return f"{manifest.base.sha256} {native.library_hash()} {use_extra_buffers} {kernels}"
+    return f"{weights} {native.library_hash()} {use_extra_buffers} {kernels}"
 
 
 def _adapter_keys(manifest: PackManifest) -> dict[Role, AdapterKey]:

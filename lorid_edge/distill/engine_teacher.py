@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lorid_edge.convert.unpacked import choose_weights, weight_types
 from lorid_edge.distill.knowledge import GRAMMAR, KNOWLEDGE_MAX_TOKENS, SYSTEM, TEMPLATE
 from lorid_edge.distill.teacher import Ask, Reply
 from lorid_edge.engine import shared_models
@@ -41,10 +42,12 @@ class EngineTeacher:
         self.name = base.name
         self.capacity = capacity
         file = check_base(base)
-        _require_memory(file, base_sha256, capacity)
-        weight_types = {tensor.type for tensor in file.tensors.values()}
-        extra_buffers = probe(base, weight_types, Places.default().state).use_extra_buffers
-        self._model = shared_models.borrow(base, base_sha256, use_extra_buffers=extra_buffers)
+        places = Places.default()
+        weights = choose_weights(base, base_sha256, capacity, places, threads=threads)
+        path, identity = weights.file or base, weights.identity(base_sha256)
+        _require_memory(file, path, identity, capacity)
+        extra_buffers = probe(path, weight_types(path), places.state).use_extra_buffers
+        self._model = shared_models.borrow(path, identity, use_extra_buffers=extra_buffers)
         self._engine: Engine | None = None
         try:
             self._template = PromptTemplate(self._model, SYSTEM, TEMPLATE)
@@ -115,9 +118,9 @@ def _cells(fixed_tokens: int, capacity: int) -> int:
     return 2 * fixed_tokens + max(2, capacity) * MEAN_ASK_TOKENS
 
 
-def _require_memory(base: GgufFile, sha256: str, capacity: int) -> None:
+def _require_memory(base: GgufFile, weights: Path, identity: str, capacity: int) -> None:
     cells = _cells(FIXED_PROMPT_TOKENS, capacity)
-    base_bytes = 0 if shared_models.is_loaded(sha256) else base.path.stat().st_size
+    base_bytes = 0 if shared_models.is_loaded(identity) else weights.stat().st_size
     needed, free = needed_bytes(base_bytes, cells * kv_bytes_per_token(base)), available_bytes()
     if free < needed:
         raise MemoryShortageError(

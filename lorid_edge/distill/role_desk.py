@@ -10,7 +10,9 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from lorid_edge.convert.unpacked import choose_weights, weight_types
 from lorid_edge.engine import native, shared_models
 from lorid_edge.engine.engine import Engine, EngineSettings
 from lorid_edge.engine.lane import LaneSettings
@@ -188,18 +190,20 @@ def open_desk(
     store = store or PackStore()
     verified = store.open(pack)
     manifest, base = pack.manifest, pack.manifest.base
-    _require_memory(verified, role, settings)
-    weight_types = {tensor.type for tensor in verified.base.tensors.values()}
-    probed = probe(pack.base_path, weight_types, store.places.state)
-    model = shared_models.borrow(
-        pack.base_path, base.sha256, use_extra_buffers=probed.use_extra_buffers
+    samples = settings.samples * settings.in_flight
+    weights = choose_weights(
+        pack.base_path, base.sha256, samples, store.places, threads=settings.threads
     )
+    path, weights_identity = weights.file or pack.base_path, weights.identity(base.sha256)
+    _require_memory(verified, role, settings, path, weights_identity)
+    probed = probe(path, weight_types(path), store.places.state)
+    model = shared_models.borrow(path, weights_identity, use_extra_buffers=probed.use_extra_buffers)
     engine, adapter = None, None
     try:
         prompts = RolePrompts(model, manifest)
         fixed = prompts.fixed(role)
         lane = _lane_settings(manifest, role, settings, len(fixed))
-        identity = f"{base.sha256} {native.library_hash()} {probed.use_extra_buffers} desk"
+        identity = f"{weights_identity} {native.library_hash()} {probed.use_extra_buffers} desk"
         engine = Engine(model, EngineSettings(lane), PromptStore(store.places.prompts, identity))
         adapter = _load_adapter(model, pack, role)
         engine.prepare(_adapter_key(manifest, role), [fixed])
@@ -230,10 +234,12 @@ def _lane_settings(
     )
 
 
-def _require_memory(verified: VerifiedPack, role: Role, settings: DeskSettings) -> None:
+def _require_memory(
+    verified: VerifiedPack, role: Role, settings: DeskSettings, path: Path, weights_identity: str
+) -> None:
     base = verified.pack.manifest.base
     lane = _lane_settings(verified.pack.manifest, role, settings, FIXED_PROMPT_TOKENS)
-    base_bytes = 0 if shared_models.is_loaded(base.sha256) else base.bytes
+    base_bytes = 0 if shared_models.is_loaded(weights_identity) else path.stat().st_size
     needed = needed_bytes(base_bytes, lane.cells * kv_bytes_per_token(verified.base))
     free = available_bytes()
     if free < needed and not settings.ignore_memory:

@@ -4,10 +4,10 @@ A lane decodes under one adapter at a time, because one decode applies the conte
 all its sequences. Its KV therefore belongs to that adapter and scale alone: switching clears it.
 
 Every step is one llama_decode. It carries the next token of each running sample, forced results
-whole, and, while a prompt is still to be evaluated, a slice of that prompt. A prompt that several
-samples share is evaluated once, in a sequence of its own (a held prompt), and copied: the copy
-shares cells and costs microseconds. The last prompt token is fed by each sample itself, so that
-each gets logits of its own.
+whole, and, while a prompt is still to be evaluated, a slice of that prompt, alone if both together
+are many. A prompt that several samples share is evaluated once, in a sequence of its own (a held
+prompt), and copied: the copy shares cells and costs microseconds. The last prompt token is fed by
+each sample itself, so that each gets logits of its own.
 """
 
 from __future__ import annotations
@@ -30,8 +30,17 @@ from lorid_edge.errors import CancelledError, ContextOverflowError, EngineError
 BATCH_TOKENS = 512
 """Most tokens of one decode; a longer prompt takes several, with a chance to stop between."""
 
-OUTPUTS_MAX = 128
-"""Most rows of logits of one decode; bounds the compute buffer (152,000 floats a row)."""
+SKIPPING_TOKENS = 63
+"""Most tokens of one decode for which llama.cpp's attention passes over the cells of other samples.
+
+From 64 on it computes all cells and masks them after: 64 samples of 200 tokens took 974 ms a step
+on small, 63 some 180 (docs/experiments.md). Also bounds the rows of logits, 152,000 floats each.
+"""
+
+RIDING_TOKENS = 8
+"""Most tokens of samples that go along in the decode of a prompt, which saves reading the weights.
+
+32 of them beside a prompt of 126 tokens took 875 ms together and 474 ms one after the other."""
 
 _FIXED = -1
 
@@ -84,6 +93,16 @@ class _Waiting:
 
 
 @dataclass
+class _Fed:
+    """A sample in a batch: how many of its tokens, and its rows of logits."""
+
+    ticket: int
+    sequence: Sequence
+    tokens: int
+    rows: range
+
+
+@dataclass
 class LaneTokens:
     """Tokens that passed through a lane since it was last asked."""
 
@@ -130,7 +149,9 @@ class Lane:
         parameters.n_ctx = self.settings.cells
         parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
         parameters.n_seq_max = self.settings.sequences
-        parameters.n_outputs_max = parameters.n_outputs_max_per_seq = OUTPUTS_MAX
+        # llama.cpp aborts if this is less than the number of sequences.
+        outputs = max(SKIPPING_TOKENS + RIDING_TOKENS, self.settings.sequences)
+        parameters.n_outputs_max = parameters.n_outputs_max_per_seq = outputs
         parameters.n_threads = parameters.n_threads_batch = self.settings.threads
         parameters.kv_unified = True  # else cells are split per sequence and cannot be shared
         parameters.no_perf = True
@@ -173,6 +194,11 @@ class Lane:
     @property
     def has_work(self) -> bool:
         return bool(self._running or self._waiting)
+
+    @property
+    def samples(self) -> int:
+        """Requests that run or wait."""
+        return len(self._running) + len(self._waiting)
 
     # --- the fixed part of prompts and the adapter ------------------------------------------
 
@@ -264,31 +290,60 @@ class Lane:
             EngineError: llama.cpp failed.
         """
         self._admit()
-        batch, fed = self._batch, []
-        batch.clear()
-        for ticket, sequence in self._running.items():
-            if (
-                batch.room < len(sequence.pending)
-                or batch.outputs + sequence.wanted_logits() > OUTPUTS_MAX
-            ):
-                continue
-            first_row = batch.outputs
-            wanted = sequence.wanted_logits()
-            batch.add(sequence.identifier, sequence.position, sequence.pending, wanted)
-            fed.append((ticket, sequence, range(first_row, first_row + wanted)))
         held = next((held for held in self._held if not held.is_ready), None)
-        slice_tokens = 0
-        if held is not None:
-            part = held.tokens[held.evaluated : held.evaluated + batch.room]
-            slice_tokens = len(part)
-            batch.add(held.identifier, held.evaluated, part, 0)
-        if batch.size == 0:
+        fed = self._feed_samples(held)
+        slice_tokens = 0 if held is None else self._feed_prompt(held)
+        if self._batch.size == 0:
             return self._nothing_fits() if self._waiting else []
         self._decode()
         if held is not None:
             held.evaluated += slice_tokens
             self._count(held.group).prompt += slice_tokens
-        return [self._advance(*item) for item in fed]
+        advanced = (self._advance(item) for item in fed)
+        return [progress for progress in advanced if progress is not None]
+
+    def _feed_samples(self, held: HeldPrompt | None) -> list[_Fed]:
+        """Begin a batch with what the samples want fed; those that read a prompt go first."""
+        batch, fed = self._batch, []
+        batch.clear()
+        samples = self._running.items()
+        reading = [item for item in samples if item[1].is_reading]
+        writing = [item for item in samples if not item[1].is_reading]
+        for item in reading:
+            if batch.room and batch.outputs < SKIPPING_TOKENS:
+                fed.append(self._feed(*item))
+        room = self._room_beside_prompts(held, len(writing))
+        for ticket, sequence in writing:
+            if batch.size + len(sequence.pending) <= room:
+                fed.append(self._feed(ticket, sequence))
+        return fed
+
+    def _room_beside_prompts(self, held: HeldPrompt | None, samples: int) -> int:
+        """How large the batch may become with the tokens of `samples` that are under way.
+
+        Many wait while a prompt is read: beside it, attention would cost them more than a decode
+        of their own.
+        """
+        prompts = self._batch.size + (0 if held is None else len(held.tokens) - held.evaluated)
+        if prompts + samples <= SKIPPING_TOKENS or not prompts:
+            return SKIPPING_TOKENS
+        riding = RIDING_TOKENS if samples <= RIDING_TOKENS else 0
+        return min(self._batch.size + riding, self._batch.capacity)
+
+    def _feed(self, ticket: int, sequence: Sequence) -> _Fed:
+        """Add what fits of a sample's pending tokens."""
+        batch = self._batch
+        part = sequence.pending[: batch.room]
+        wanted = sequence.wanted_logits() if len(part) == len(sequence.pending) else 0
+        first_row = batch.outputs
+        batch.add(sequence.identifier, sequence.position, part, wanted)
+        return _Fed(ticket, sequence, len(part), range(first_row, first_row + wanted))
+
+    def _feed_prompt(self, held: HeldPrompt) -> int:
+        """Add the next slice of a prompt; returns its tokens."""
+        part = held.tokens[held.evaluated : held.evaluated + self._batch.room]
+        self._batch.add(held.identifier, held.evaluated, part, 0)
+        return len(part)
 
     def _nothing_fits(self) -> list[Progress]:
         request = self._waiting[0].request
@@ -313,12 +368,17 @@ class Lane:
             "Run 'lorid-edge doctor'; with LORID_EDGE_DEBUG=1 the log says more."
         )
 
-    def _advance(self, ticket: int, sequence: Sequence, rows: range) -> Progress:
-        sequence.position += len(sequence.pending)
-        text = sequence.receive([self._logits(row) for row in rows])
+    def _advance(self, fed: _Fed) -> Progress | None:
+        """Hand the logits to a sample; None while its prompt is not read to the end."""
+        sequence = fed.sequence
+        sequence.position += fed.tokens
+        if not fed.rows:
+            sequence.pending = sequence.pending[fed.tokens :]
+            return None
+        text = sequence.receive([self._logits(row) for row in fed.rows])
         if sequence.finish is not None:
-            self._retire(ticket)
-        return Progress(ticket, sequence, text)
+            self._retire(fed.ticket)
+        return Progress(fed.ticket, sequence, text)
 
     def _logits(self, output: int) -> LogitsRow:
         """Logits of the `output`-th token that asked for them; valid until the next decode."""

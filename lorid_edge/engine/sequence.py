@@ -110,6 +110,11 @@ class Sequence:
         """Free the sampler."""
         self._sampler.close()
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether it still has a prompt of its own to read, of more than a few tokens."""
+        return not self.tokens and len(self.pending) > 1
+
     def wanted_logits(self) -> int:
         """How many of the last pending tokens need logits.
 

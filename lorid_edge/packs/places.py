@@ -64,6 +64,10 @@ class Places:
         """A base model. A file gets this name only after its SHA-256 matched."""
         return self.home / "bases" / f"{sha256[:12]}-{file_name}"
 
+    def unpacked(self, sha256: str, file_name: str) -> Path:
+        """The copy of a base with unpacked weights, which can be made again at any time."""
+        return self.home / "unpacked" / f"{sha256[:12]}-bf16-{file_name.partition('-')[2]}"
+
     def dataset(self, sha256: str, file_name: str) -> Path:
         """A file of a data set, named like a base once its SHA-256 matched."""
         return self.home / "datasets" / f"{sha256[:12]}-{file_name}"

@@ -147,7 +147,8 @@ class PackStore:
             return Removal(0, f"kept {pack.base_path.name}: {', '.join(users)} uses it too")
         base = pack.manifest.base
         download = pack.places.download(base.sha256)
-        paths = [pack.base_path, *(path for path in download.rglob("*") if path.is_file())]
+        copy = pack.places.unpacked(base.sha256, pack.base_path.name)
+        paths = [pack.base_path, copy, *(path for path in download.rglob("*") if path.is_file())]
         paths = [path for path in paths if path.is_file()]
         if not paths:
             return Removal(0, f"nothing to remove: the base of {pack.name} is not here")
@@ -155,6 +156,7 @@ class PackStore:
         try:
             with file_lock(base, pack.places):
                 pack.base_path.unlink(missing_ok=True)
+                copy.unlink(missing_ok=True)
                 remove_stamp(pack.base_path, pack.places.verified)
                 shutil.rmtree(download, ignore_errors=True)
         except OSError as error:

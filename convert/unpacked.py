@@ -1,0 +1,148 @@
+"""A copy of a base with its weights unpacked to bfloat16, for decoding many samples at once.
+
+One sample at a time is bound by reading the weights, so that packed ones are best. Many at once are
+bound by arithmetic: where the CPU multiplies bfloat16, unpacked weights can be twice as fast, at
+three times the memory (docs/experiments.md). The weights are the same up to one rounding to eight
+bits of mantissa, and activations are rounded less than beside packed weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorid_edge.convert.output import Progress, new_file
+from lorid_edge.convert.quantize import run_quantizer
+from lorid_edge.engine import native
+from lorid_edge.engine.memory import available_bytes
+from lorid_edge.engine.pace import decode_tokens_per_second
+from lorid_edge.engine.threads import choose_threads
+from lorid_edge.errors import ConversionError
+from lorid_edge.formats.gguf import GgufFile, check_base
+from lorid_edge.loading import weights_identity
+from lorid_edge.packs.places import Places
+
+MANY_SAMPLES = 8
+"""From so many samples at once on, unpacked weights are worth a thought."""
+
+LEAST_GAIN = 1.15
+"""How much faster the copy has to decode to be kept."""
+
+_PACED_SAMPLES = 16
+_SPARE = 1.2
+_TYPE = "BF16"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What to decode with: the file of an unpacked copy, or None for the base; and why."""
+
+    file: Path | None
+    reason: str
+
+    def identity(self, sha256: str) -> str:
+        """What tells these weights from others: the base's hash, and which copy of it."""
+        return weights_identity(sha256, self.file)
+
+
+def choose_weights(
+    base: Path,
+    sha256: str,
+    samples: int,
+    places: Places,
+    *,
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+) -> Weights:
+    """Choose between a base and an unpacked copy of it, for `samples` decoded at once.
+
+    The first time on a machine the copy is made and both are timed, which takes up to a minute;
+    what came out is remembered with the copy. A copy that does not pay is deleted.
+
+    Args:
+        base: a GGUF file that is known to have this hash.
+
+    Raises:
+        ModelFileError: `base` is damaged.
+        EngineError: llama.cpp cannot load it.
+    """
+    if samples < MANY_SAMPLES:
+        return Weights(None, f"fewer than {MANY_SAMPLES} samples at once")
+    if not multiplies_bfloat16():
+        return Weights(None, "this CPU or this build of llama.cpp does not multiply bfloat16")
+    copy = places.unpacked(sha256, base.name)
+    gain = _known_gain(copy)
+    if gain is None:
+        size_bytes = _unpacked_bytes(check_base(base))
+        if shortage := _shortage(size_bytes, places.home):
+            return Weights(None, shortage)
+        try:
+            _make(base, copy, on_progress)
+            gain = _measure_gain(base, copy, choose_threads(threads).threads)
+        except ConversionError as error:
+            return Weights(None, str(error))
+    if gain < LEAST_GAIN:
+        copy.unlink(missing_ok=True)
+        return Weights(None, f"unpacked weights are {gain:.2f} times as fast, which is too little")
+    check_base(copy)
+    return Weights(copy, f"unpacked weights decode {gain:.1f} times as fast here")
+
+
+def weight_types(path: Path) -> set[str]:
+    """The types of the tensors in a file of weights. Raises ModelFileError if it is damaged."""
+    return {tensor.type for tensor in check_base(path).tensors.values()}
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this build of llama.cpp multiplies bfloat16 with instructions of this CPU."""
+    told: bytes = native.load().llama_print_system_info()
+    return b"AVX512_BF16 = 1" in told
+
+
+def _shortage(size_bytes: int, home: Path) -> str:
+    """Why there is no room for a copy; "" if there is."""
+    folder = next(parent for parent in (home, *home.parents) if parent.exists())
+    needed = _SPARE * size_bytes
+    if shutil.disk_usage(folder).free < needed:
+        return f"no {needed / 1e6:,.0f} MB are free on the disk for unpacked weights"
+    if available_bytes() < needed:
+        return f"no {needed / 1e6:,.0f} MB of memory are free for unpacked weights"
+    return ""
+
+
+def _unpacked_bytes(base: GgufFile) -> int:
+    return sum(2 * math.prod(tensor.shape) for tensor in base.tensors.values())
+
+
+def _make(base: Path, copy: Path, on_progress: Progress | None) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(copy, force=True) as temporary:
+        run_quantizer(base, temporary, _TYPE, on_progress, allow_requantize=True)
+
+
+def _measure_gain(base: Path, copy: Path, threads: int) -> float:
+    """Tokens per second with the copy, as a ratio to the base; remembered."""
+    packed = decode_tokens_per_second(base, _PACED_SAMPLES, threads)
+    unpacked = decode_tokens_per_second(copy, _PACED_SAMPLES, threads)
+    gain = unpacked / packed
+    with new_file(_note(copy), force=True) as temporary:
+        temporary.write_text(json.dumps({"library": native.library_hash(), "gain": gain}), "utf-8")
+    return gain
+
+
+def _known_gain(copy: Path) -> float | None:
+    """What was measured before with this llama.cpp; None if the copy has to be made (again)."""
+    try:
+        content = json.loads(_note(copy).read_text("utf-8"))
+        gain = float(content["gain"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    is_valid = content["library"] == native.library_hash()
+    return gain if is_valid and (copy.is_file() or gain < LEAST_GAIN) else None
+
+
+def _note(copy: Path) -> Path:
+    return copy.with_suffix(".json")
