@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -116,7 +116,8 @@ def _solve(
     from lorid_edge.evaluation.evaluate import unsolved_problems
 
     problems = unsolved_problems(writer.run)
-    with closing(_engine(command, plan, store)) as engine:
+    # Ray prints its own warnings on standard output, which is for the result.
+    with redirect_stdout(sys.stderr), closing(_engine(command, plan, store)) as engine:
         began, before = time.perf_counter(), len(writer.run.solutions)
         found = background.items(lambda: engine.solve(problems), engine.cancel)
         try:

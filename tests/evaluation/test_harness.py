@@ -24,6 +24,8 @@ pytest.importorskip("lm_eval")
 if TYPE_CHECKING:
     from lorid_edge.evaluation.harness import PackModel
 
+pytestmark = pytest.mark.timeout(900)  # imports a great deal, slowly on a busy machine
+
 QUESTIONS = ["What is 2+2?", "What is 3*5?", "What is 9+3?"]
 TASK = """
 task: sums
