@@ -83,7 +83,7 @@ def evaluate(
     for name, value in (("--limit", limit), ("--memory", memory)):
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}; it has to be at least 1.")
-    at_once = default_in_flight() if in_flight is None else in_flight
+    at_once = default_in_flight(width) if in_flight is None else in_flight
     load = LoadSettings(width=width, in_flight=at_once, threads=threads)
     solving = SolveSettings(
         policy=policy,

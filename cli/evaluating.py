@@ -6,10 +6,13 @@ import json
 import shlex
 import sys
 import time
-from contextlib import closing, redirect_stdout
+from collections.abc import Iterator
+from contextlib import closing, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from lorid_edge.errors import UsageError
 
 from . import background, streams
 from .opening import fetch_with_consent, load_in_background
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from lorid_edge.evaluation.run_folder import EvaluationRun, RunWriter
     from lorid_edge.evaluation.solving import SolvingEngine
     from lorid_edge.loading import LoadSettings
+    from lorid_edge.loop.solution import Solution
     from lorid_edge.packs.store import PackStore
     from lorid_edge.solver import SolveSettings
 
@@ -65,6 +69,8 @@ def run_evaluation(command: EvaluationCommand) -> None:
         try:
             if writer.run.unsolved:
                 _solve(command, plan, writer, store)
+            else:
+                streams.note("all problems were solved before; nothing is solved again")
         except KeyboardInterrupt:
             streams.note("interrupted; run the same command again to go on")
             _tell(writer, command.as_json)
@@ -119,16 +125,18 @@ def _solve(
     # Ray prints its own warnings on standard output, which is for the result.
     with redirect_stdout(sys.stderr), closing(_engine(command, plan, store)) as engine:
         began, before = time.perf_counter(), len(writer.run.solutions)
-        found = background.items(lambda: engine.solve(problems), engine.cancel)
+        found = background.items(lambda: _kept(writer, engine.solve(problems)), engine.cancel)
         try:
             with closing(found), progress(len(writer.run.problems)) as show:
+                if before:
+                    show(before, _remark(writer.run))
                 for solution in found:
                     if solution is not None:
-                        writer.append(solution)
                         show(len(writer.run.solutions), _remark(writer.run))
         finally:
             solved = len(writer.run.solutions) - before
-            writer.end_session(solved, time.perf_counter() - began)
+            with suppress(UsageError):  # of a full disk the error that ended the work tells
+                writer.end_session(solved, time.perf_counter() - began)
 
 
 def _engine(command: EvaluationCommand, plan: EvaluationPlan, store: PackStore) -> SolvingEngine:
@@ -160,9 +168,21 @@ def _ray_engine(command: EvaluationCommand, plan: EvaluationPlan) -> SolvingEngi
     return RayEngine(settings, threads=choose_threads(plan.load.threads).threads)
 
 
+def _kept(writer: RunWriter, solutions: Iterator[Solution]) -> Iterator[Solution]:
+    """The solutions, each on disk before it is seen.
+
+    For the thread that solves: Ctrl-C, which the main thread hears, never comes between a solution
+    on disk and its count.
+    """
+    for solution in solutions:
+        writer.append(solution)
+        yield solution
+
+
 def _remark(run: EvaluationRun) -> str:
-    right = sum(bool(solution.correct) for solution in run.solutions.values())
-    return f"{right} right ({100 * right / len(run.solutions):.1f} %)"
+    solutions = tuple(run.solutions.values())  # at once: another thread adds to them
+    right = sum(bool(solution.correct) for solution in solutions)
+    return f"{right} right ({100 * right / len(solutions):.1f} %)"
 
 
 def _tell(writer: RunWriter, as_json: bool) -> None:

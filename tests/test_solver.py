@@ -154,6 +154,17 @@ def test_problems_solved_together_are_not_mixed_up(store: PackStore, brief_pack:
     assert all(len(solution.samples) == 1 for solution in solutions.values())
 
 
+def test_each_of_many_problems_may_have_its_own_seed(solver: Solver) -> None:
+    question, settings = "What is 17 + 25?", SolveSettings("ir")
+    solutions = dict(solver.solve_many([question] * 3, settings=settings, seeds=[5, 6, 5]))
+    assert [solutions[i].seed for i in range(3)] == [5, 6, 5]
+    alone = solver.solve(question, settings=settings, seed=5)
+    for position in (0, 2):
+        assert solutions[position].samples == alone.samples
+    with pytest.raises(UsageError, match="2 seeds for 1 questions"):
+        solver.solve_many([question], seeds=[1, 2])
+
+
 def test_the_second_problem_takes_the_fixed_prompts_from_the_cache(solver: Solver) -> None:
     solution = solver.solve("What is 2 + 2?", settings=SolveSettings("dr"))
     assert solution.tokens.cached > solution.tokens.prompt

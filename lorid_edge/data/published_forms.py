@@ -95,8 +95,8 @@ def _text(content: Object, name: str) -> str:
 
 
 def _value(content: Object, name: str) -> str:
-    """A number or a text that is not blank, as text."""
+    """A number or a text that is not blank, as text; readers give numbers with a point as text."""
     value = content.get(name)
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return _text(content, name)

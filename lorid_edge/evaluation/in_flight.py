@@ -10,8 +10,8 @@ from lorid_edge.loading import LoadSettings, required_bytes
 from lorid_edge.packs.store import VerifiedPack
 
 
-def default_in_flight() -> int:
-    """Problems at once where the user does not say how many."""
+def default_in_flight(width: int) -> int:
+    """Problems at once where the user does not say how many; `width` samples a role and problem."""
     return 8
 
 

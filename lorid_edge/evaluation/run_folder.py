@@ -125,6 +125,7 @@ def open_run(
             or cannot be written.
         LoridError: another process is writing to it.
     """
+    _require_run_or_nothing(folder)
     with only_writer(folder, folder / LOCK_NAME):
         try:
             run = _begin_or_continue(folder, description, tuple(problems))
@@ -141,7 +142,6 @@ def _begin_or_continue(
     folder: Path, description: RunDescription, problems: tuple[EvaluationProblem, ...]
 ) -> EvaluationRun:
     if not (folder / RUN_NAME).exists():
-        _require_unused(folder)
         write_json_lines(folder / PROBLEMS_NAME, map(asdict, problems))
         write_json(folder / RUN_NAME, description.to_dict())  # last: from now on it is a run
         return EvaluationRun(folder, description, problems, {})
@@ -163,8 +163,10 @@ def _begin_or_continue(
     return EvaluationRun(folder, description, problems, {})
 
 
-def _require_unused(folder: Path) -> None:
-    """Raise UsageError if there is more than a start that was killed could have left."""
+def _require_run_or_nothing(folder: Path) -> None:
+    """Raise UsageError if a folder without a run holds more than a killed start could have left."""
+    if not folder.is_dir() or (folder / RUN_NAME).exists():
+        return
     for path in folder.iterdir():
         if path.name not in (LOCK_NAME, PROBLEMS_NAME) and not path.name.endswith(".partial"):
             raise UsageError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from lorid_edge.errors import LoridError
+from lorid_edge.machine import Machine
 
 _PACKAGES = ("torch", "transformers", "peft", "safetensors", "tomlkit", "matplotlib")
 
@@ -41,18 +42,10 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str | int]:
-    """The machine that a run is made on."""
-    import os
-    import platform
-
-    import psutil
+    """The machine that a run is made on, with its GPUs."""
     import torch
 
-    found: dict[str, str | int] = {
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": psutil.cpu_count(logical=False) or os.cpu_count() or 1,
-        "memory_bytes": psutil.virtual_memory().total,
-    }
+    found: dict[str, str | int] = Machine.here().to_dict()
     if torch.cuda.is_available():
         found["gpus"] = torch.cuda.device_count()
         found["gpu"] = torch.cuda.get_device_name(0)

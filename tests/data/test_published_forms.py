@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -49,6 +50,13 @@ def test_a_broken_entry_of_an_array_is_named_by_its_line(tmp_path: Path) -> None
         (10, '"Answer" is missing'),
         (17, 'not an object such as {"question": "What is 7*8?", "answer": "56"}'),
     ]
+
+
+@pytest.mark.parametrize("answer", [None, "", True, [], {}, float("nan")])
+def test_what_is_no_answer_is_not_taken_for_one(tmp_path: Path, answer: Any) -> None:
+    dataset = load(tmp_path / "SVAMP.json", [svamp(), svamp(Answer=answer)])
+    assert len(dataset.records) == 1
+    assert '"Answer" is' in dataset.broken[0].reason
 
 
 @pytest.mark.parametrize(
@@ -115,6 +123,28 @@ def test_xml_with_a_document_type_is_refused_before_any_entity_is_read(tmp_path:
     bomb = '<!DOCTYPE a [<!ENTITY x "xxxxxxxx"><!ENTITY y "&x;&x;&x;&x;&x;&x;&x;&x;">]>'
     with pytest.raises(DataError, match="line 2: a DOCTYPE"):
         load(tmp_path / "ASDiv.xml", f"{lines[0]}\n{bomb}\n{lines[1]}".replace("Ann", "&y;"))
+
+
+def test_damage_anywhere_is_a_data_error_or_a_broken_problem(tmp_path: Path) -> None:
+    whole = {
+        "svamp.json": json.dumps([svamp(), svamp(ID="chal-2")]),
+        "asdiv.xml": ASDIV,
+        "mawps.csv": 'Question,Numbers,Answer\n"number0 and number1 ?","1.0 2.0",3.0\n',
+    }
+    random = Random(5)
+    for number in range(600):
+        name, text = random.choice(list(whole.items()))
+        content = bytearray(text.encode())
+        for _ in range(random.randint(1, 4)):
+            start = random.randrange(len(content))
+            content[start : start + random.randint(0, 3)] = random.randbytes(random.randint(0, 3))
+        path = tmp_path / f"{number}-{name}"
+        path.write_bytes(content)
+        try:
+            dataset = load_dataset(path, Split.DEVELOPMENT, max_broken_fraction=1)
+        except DataError:
+            continue
+        assert all(record.question.strip() for record in dataset.records)
 
 
 def test_mawps_as_its_authors_publish_it(tmp_path: Path) -> None:

@@ -77,9 +77,25 @@ def test_a_run_says_what_it_is_and_is_not_repeated(
     kept = (folder / "solutions.jsonl").read_bytes()
     again = runner.invoke(app, arguments)
     assert json.loads(again.stdout.splitlines()[-1]) == summary
+    assert "solved before" in again.stderr
     assert (folder / "solutions.jsonl").read_bytes() == kept
     in_words = runner.invoke(app, arguments[:-1])
     assert f"{right} of 4" in in_words.stdout
+
+
+def test_without_a_folder_the_same_command_finds_its_run_again(
+    runner: CliRunner, sums: Path, brief_pack: Path, tiny_home: Path
+) -> None:
+    arguments = ["eval", "--data", str(sums), "--pack", str(brief_pack), "--width", "1"]
+    arguments += ["--policy", "ir", "--limit", "1"]
+    assert runner.invoke(app, arguments).exit_code == 0
+    (folder,) = (tiny_home / "evaluations").glob("brief-ir-development-*")
+    kept = (folder / "solutions.jsonl").read_bytes()
+    again = runner.invoke(app, [*arguments, "--in-flight", "2"])  # no part of what a run is
+    assert "solved before" in again.stderr
+    assert (folder / "solutions.jsonl").read_bytes() == kept
+    assert runner.invoke(app, [*arguments, "--seed", "1"]).exit_code == 0
+    assert len(list((tiny_home / "evaluations").glob("brief-ir-development-*"))) == 2
 
 
 def test_a_problem_does_not_depend_on_the_others_of_its_run(

@@ -123,6 +123,7 @@ def test_a_folder_of_something_else_is_left_alone(
     with pytest.raises(UsageError, match=message), open_run(tmp_path, describe(), problems):
         pass
     assert (tmp_path / name).read_text("utf-8") == content
+    assert name == "run.json" or [path.name for path in tmp_path.iterdir()] == [name]
     with pytest.raises(UsageError):
         read_run(tmp_path)
 
