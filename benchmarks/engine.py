@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lorid_edge.bench.decoding import PROMPT, writing_tokens_per_second
 from lorid_edge.engine import native
 from lorid_edge.engine.batch import Batch
 from lorid_edge.engine.engine import Engine, EngineSettings
@@ -35,7 +36,6 @@ from lorid_edge.packs.store import PackStore
 REPETITIONS = 5
 PAIRS = 9
 TOKENS = 48
-PROMPT = "Count in words and numbers, one a line, without an end: 1 one, 2 two, 3 three, 4 four,"
 QUESTION = "A train travels 60 km in 45 minutes. How many km does it travel in two hours?"
 EIGHT_SEQUENCES_TARGET = {"standard": 2.5, "small": 3.4}
 DEFAULT_SPIN_COUNT = "300000"
@@ -139,20 +139,8 @@ def measure_widths(pack: str) -> dict[str, Any]:
 
 def engine_speed(engine: Engine, prompt: tuple[int, ...], width: int) -> float:
     """Tokens per second of `width` samples on one prompt, after the first token of each."""
-    for seed in range(width):
-        engine.submit(
-            GenerationRequest(
-                prompt, TOKENS, seed, hold_tokens=len(prompt) - 1, calculator=True, stop=("\n\n\n",)
-            )
-        )
-    while not engine.step():
-        pass
-    began, tokens = time.perf_counter(), 0
-    while engine.has_work:
-        tokens += len(engine.step())  # one each; no arithmetic is in this text to be forced
-    seconds = time.perf_counter() - began
-    engine.release(0)
-    return tokens / seconds
+    # No arithmetic is in this text to be forced; looking for it is part of the engine's work.
+    return writing_tokens_per_second(engine, prompt, width, TOKENS - 1, calculator=True)
 
 
 class BareLoop:

@@ -52,6 +52,12 @@ def evaluate(
     engine: Annotated[
         str, typer.Option(help="local, or ray for all machines of a Ray cluster (RAY_ADDRESS).")
     ] = "local",
+    packed: Annotated[
+        bool,
+        typer.Option(
+            "--packed", help="Decode from the base's file, even if unpacked weights are faster."
+        ),
+    ] = False,
     threads: Threads = None,
     run: Annotated[
         Path | None, typer.Option(help="The run's folder; below LORID_EDGE_HOME if not given.")
@@ -104,6 +110,7 @@ def evaluate(
             greedy=greedy,
             memory_bytes=None if memory is None else memory * 10**6,
             engine="ray" if engine == "ray" else "local",
+            packed=packed,
             folder=run,
             as_json=as_json,
             may_fetch=yes,

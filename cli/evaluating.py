@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from lorid_edge.errors import UsageError
 
 from . import background, streams
-from .opening import fetch_with_consent, load_in_background
+from .opening import fetch_with_consent, load_in_background, wait_for
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lorid_edge.evaluation.solving import SolvingEngine
     from lorid_edge.loading import LoadSettings
     from lorid_edge.loop.solution import Solution
-    from lorid_edge.packs.store import PackStore
+    from lorid_edge.packs.store import PackStore, VerifiedPack
     from lorid_edge.solver import SolveSettings
 
 _MAX_BROKEN_NAMED = 10
@@ -50,6 +50,7 @@ class EvaluationCommand:
     greedy: bool
     memory_bytes: int | None
     engine: Literal["local", "ray"]
+    packed: bool
     folder: Path | None
     as_json: bool
     may_fetch: bool
@@ -81,7 +82,6 @@ def run_evaluation(command: EvaluationCommand) -> None:
 def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
     """Everything that can fail before the pack is loaded, the cheap things first."""
     from lorid_edge.evaluation.evaluate import plan_evaluation
-    from lorid_edge.evaluation.in_flight import fitting
     from lorid_edge.evaluation.variants import open_variant
 
     pack = store.find(command.pack)
@@ -90,15 +90,28 @@ def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
         fetch_with_consent(store, pack, command.may_fetch)
     verified = open_variant(store, command.pack, bare=command.bare, greedy=command.greedy)
     load = command.load
-    if command.engine == "local":  # the workers of a cluster look at their own memory
-        load = fitting(verified, load, command.memory_bytes)
+    if command.engine == "local":  # the workers of a cluster look at their own machines
+        load = _fitted(command, verified, store)
+    return plan_evaluation(
+        verified, dataset, command.sample, load, command.solving, bare=command.bare
+    )
+
+
+def _fitted(command: EvaluationCommand, verified: VerifiedPack, store: PackStore) -> LoadSettings:
+    """How the pack is loaded here: as many problems at once as fit, from the fastest weights."""
+    from lorid_edge.evaluation.in_flight import fitting, with_faster_weights
+
+    load = fitting(verified, command.load, command.memory_bytes)
     if load.in_flight < command.load.in_flight:
         streams.note(
             f"{load.in_flight} problems at once instead of {command.load.in_flight}: "
             "more do not fit the memory"
         )
-    return plan_evaluation(
-        verified, dataset, command.sample, load, command.solving, bare=command.bare
+    if command.packed:
+        return load
+    return wait_for(
+        "looking for the fastest weights (the first time takes longer)",
+        lambda: with_faster_weights(verified, load, command.memory_bytes, store.places),
     )
 
 

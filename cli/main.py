@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from lorid_edge.errors import LoridError, UsageError
 
-from . import background, convert, distill, doctor, evaluate, packs, serve, solve, train
+from . import background, bench, convert, distill, doctor, evaluate, packs, serve, solve, train
 
 DEBUG_VARIABLE = "LORID_EDGE_DEBUG"
 
@@ -59,6 +59,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("solve")(solve.solve)
+app.command("bench")(bench.bench)
 app.add_typer(packs.app, name="packs")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(distill.app, name="distill")

@@ -120,7 +120,7 @@ serve.__doc__ = f"{serve.__doc__}\n{EXAMPLES}"
 def _serve_parent(opening: Opening, limits: Limits) -> None:
     """Answer the parent's lines. Whatever else is printed goes to stderr, not among the answers."""
     from lorid_edge.packs.store import PackStore
-    from lorid_edge.serve.parent import end_with_parent
+    from lorid_edge.parent import end_with_parent
     from lorid_edge.serve.stdio import LineServer
 
     end_with_parent()

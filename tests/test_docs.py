@@ -103,6 +103,9 @@ def test_examples_run(
         arguments += ["--no-evaluate", "--run", str(tmp_path / "run")]
     if arguments[:1] == ["solve"]:
         arguments += ["--pack", str(brief_pack)]
+    if arguments[:1] == ["bench"]:
+        arguments += ["--pack", str(brief_pack), "--quick", "--runs", "1", "--problems", "1"]
+        arguments += [] if "--part" in arguments else ["--part", "policies", "--policies", "ir"]
     if arguments[:1] == ["eval"] and arguments[1].startswith("--"):
         (tmp_path / "lessons.jsonl").write_text(LESSONS)
         arguments += ["--pack", str(brief_pack), "--data", "lessons.jsonl", "--run", "run"]

@@ -59,6 +59,7 @@ class EvaluationPlan:
             in_flight=self.load.in_flight,
             threads=choose_threads(self.load.threads).threads,
             engine=engine,
+            weights="packed" if self.load.weights is None else "unpacked",
             versions=Versions.here(),
             machine=Machine.here(),
             command=command,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from lorid_edge.problems import FileProblem
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 TICK_SECONDS = 0.2
+CONNECT_SECONDS = 5.0
 
 _logger = logging.getLogger(__name__)
 
@@ -140,13 +142,21 @@ def _connect() -> bool:
         return False
     address = os.environ.get(ADDRESS_VARIABLE, "auto")
     try:
+        _require_listener(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(
             f"There is no Ray cluster at {address!r} ({str(error).splitlines()[0]}). Start one "
             f"with 'ray start --head', or set {ADDRESS_VARIABLE} to the address of one."
         ) from error
     return True
+
+
+def _require_listener(address: str) -> None:
+    """Raise OSError if nobody listens at host:port, for which Ray would wait for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 def _machines() -> list[Machine]:

@@ -14,7 +14,7 @@ CHECK_SECONDS = 0.5
 def end_with_parent() -> None:
     """From now on, end this process, whatever it does, soon after its parent has ended.
 
-    A closed standard input is not enough: another child of the parent may keep it open.
+    A closed standard stream is not enough: another child of the parent may keep it open.
     """
     parent = psutil.Process().parent()
 
