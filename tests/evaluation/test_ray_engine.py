@@ -31,7 +31,7 @@ def cluster(tiny_home: Path) -> Iterator[None]:
         patch.setenv("LORID_EDGE_HOME", str(tiny_home))
         patch.setenv("LORID_EDGE_OFFLINE", "1")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # by default workers are the last to get a CPU
         _start_cluster()
         yield
         ray.shutdown()
