@@ -49,6 +49,12 @@ def evaluate(
     memory: Annotated[
         int | None, typer.Option(help="MB that pack and KV cache may take; what is free if not.")
     ] = None,
+    packed: Annotated[
+        bool,
+        typer.Option(
+            "--packed", help="Decode from the base's file, even if unpacked weights are faster."
+        ),
+    ] = False,
     threads: Threads = None,
     run: Annotated[
         Path | None, typer.Option(help="The run's folder; below LORID_EDGE_HOME if not given.")
@@ -98,6 +104,7 @@ def evaluate(
             bare=bare,
             greedy=greedy,
             memory_bytes=None if memory is None else memory * 10**6,
+            packed=packed,
             folder=run,
             as_json=as_json,
             may_fetch=yes,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lorid_edge.errors import UsageError
 
 from . import background, streams
-from .opening import fetch_with_consent, load_in_background
+from .opening import fetch_with_consent, load_in_background, wait_for
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class EvaluationCommand:
     bare: bool
     greedy: bool
     memory_bytes: int | None
+    packed: bool
     folder: Path | None
     as_json: bool
     may_fetch: bool
@@ -79,7 +80,7 @@ def run_evaluation(command: EvaluationCommand) -> None:
 def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
     """Everything that can fail before the pack is loaded, the cheap things first."""
     from lorid_edge.evaluation.evaluate import plan_evaluation
-    from lorid_edge.evaluation.in_flight import fitting
+    from lorid_edge.evaluation.in_flight import fitting, with_faster_weights
     from lorid_edge.evaluation.variants import open_variant
 
     pack = store.find(command.pack)
@@ -92,6 +93,12 @@ def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
         streams.note(
             f"{load.in_flight} problems at once instead of {command.load.in_flight}: "
             "more do not fit the memory"
+        )
+    if not command.packed:
+        fitted = load
+        load = wait_for(
+            "looking for the fastest weights (the first time takes longer)",
+            lambda: with_faster_weights(verified, fitted, command.memory_bytes, store.places),
         )
     return plan_evaluation(
         verified, dataset, command.sample, load, command.solving, bare=command.bare

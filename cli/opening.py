@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lorid_edge.errors import LoridError, MemoryShortageError, PackError
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lorid_edge.solver import Solver
 
 LARGER_PACK, SMALLER_PACK = "standard", "small"
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,26 @@ def fetch_with_consent(store: PackStore, pack: Pack, may_fetch: bool) -> None:
     fetching.fetch(store, pack)
 
 
-def load_in_background(name: str, load: Callable[[], Solver]) -> Solver:
-    """What `load` returns, while someone at a terminal sees what is being waited for."""
+def load_in_background(name: str, load: Callable[[], Result]) -> Result:
+    """Load the pack called `name` so that Ctrl-C works meanwhile; on a terminal, something moves.
+
+    Raises what `load` raises.
+    """
+    return wait_for(f"loading {name} (the first time takes longer)", load)
+
+
+def wait_for(what: str, work: Callable[[], Result]) -> Result:
+    """Do `work` so that Ctrl-C works meanwhile; on a terminal, something moves. Raises as it does.
+
+    Args:
+        what: is being done, for people.
+    """
     if not streams.can_animate(sys.stderr):
-        return background.value(load)
+        return background.value(work)
     from . import render
 
-    with render.waiting(f"loading {name} (the first time takes longer)"):
-        return background.value(load)
+    with render.waiting(what):
+        return background.value(work)
 
 
 def _load(store: PackStore, pack: Pack, settings: LoadSettings) -> Solver:

@@ -137,11 +137,12 @@ def _known_gain(copy: Path) -> float | None:
     """What was measured before with this llama.cpp; None if the copy has to be made (again)."""
     try:
         content = json.loads(_note(copy).read_text("utf-8"))
-        gain = float(content["gain"])
+        gain, library = float(content["gain"]), content["library"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    is_valid = content["library"] == native.library_hash()
-    return gain if is_valid and (copy.is_file() or gain < LEAST_GAIN) else None
+    return (
+        gain if library == native.library_hash() and (copy.is_file() or gain < LEAST_GAIN) else None
+    )
 
 
 def _note(copy: Path) -> Path:

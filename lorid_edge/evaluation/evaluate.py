@@ -59,6 +59,7 @@ class EvaluationPlan:
         circumstances = Circumstances(
             in_flight=self.load.in_flight,
             threads=choose_threads(self.load.threads).threads,
+            weights="packed" if self.load.weights is None else "unpacked",
             versions=Versions.here(),
             machine=Machine.here(),
             command=command,

@@ -1,13 +1,19 @@
-"""How many problems are solved at the same time, so that they fit the memory."""
+"""How many problems are solved at the same time, and from which weights, so that all fits."""
 
 from __future__ import annotations
 
+import logging
+import sys
 from dataclasses import replace
 
+from lorid_edge.convert.unpacked import choose_weights
 from lorid_edge.engine.memory import available_bytes
 from lorid_edge.errors import MemoryShortageError, UsageError
 from lorid_edge.loading import LoadSettings, required_bytes
+from lorid_edge.packs.places import Places
 from lorid_edge.packs.store import VerifiedPack
+
+logger = logging.getLogger("lorid_edge.evaluation")
 
 
 def default_in_flight(width: int) -> int:
@@ -47,3 +53,24 @@ def fitting(
         f"The pack {verified.pack.name} needs about {needed_bytes / 1e6:,.0f} MB of memory for one "
         f"problem at a time at width {settings.width}, and {bound}. Make more available{narrower}."
     )
+
+
+def with_faster_weights(
+    verified: VerifiedPack, settings: LoadSettings, memory_bytes: int | None, places: Places
+) -> LoadSettings:
+    """The settings with unpacked weights where those are faster on this machine and fit.
+
+    The first time this makes a copy of the base; see `lorid_edge.convert.unpacked`. It is asked
+    for all samples that may be decoded together.
+
+    Raises what `choose_weights` raises.
+    """
+    pack = verified.pack
+    samples = settings.width * settings.in_flight
+    weights = choose_weights(
+        pack.base_path, pack.manifest.base.sha256, samples, places, threads=settings.threads
+    )
+    logger.info("weights: %s", weights.reason)
+    faster = replace(settings, weights=weights.file)
+    bound_bytes = min(available_bytes(), memory_bytes or sys.maxsize)
+    return faster if required_bytes(verified, faster) <= bound_bytes else settings

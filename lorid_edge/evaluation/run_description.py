@@ -90,6 +90,8 @@ class Circumstances(_Model):
     Attributes:
         in_flight: problems solved at the same time.
         threads: that decoded.
+        weights: as the base's file has them ("packed"), or a copy in bfloat16 ("unpacked"), which
+            gives the same up to rounding.
         engine: this process ("local"), or a Ray cluster.
         command: what was typed.
         when: the start.
@@ -99,6 +101,7 @@ class Circumstances(_Model):
 
     in_flight: int
     threads: int
+    weights: Literal["packed", "unpacked"] = "packed"
     engine: Literal["local", "ray"] = "local"
     versions: Versions
     machine: Machine

@@ -13,6 +13,7 @@ from typing import Any
 
 from lorid_edge.data.record import Record
 from lorid_edge.evaluation.accuracy import Accuracy
+from lorid_edge.evaluation.in_flight import with_faster_weights
 from lorid_edge.evaluation.variants import load_solver, open_variant
 from lorid_edge.loading import LoadSettings
 from lorid_edge.loop.solution import Sample, Solution
@@ -21,7 +22,7 @@ from lorid_edge.roles import Role
 from lorid_edge.solver import SolveSettings
 from lorid_edge.train.targets import is_rule_list
 
-PROBLEMS_AT_ONCE = 8
+PROBLEMS_AT_ONCE = 16
 
 OnSolved = Callable[[int, int], None]
 """Hears of progress: problems solved, and how many of them right."""
@@ -108,7 +109,9 @@ def try_pack(
     trial = Trial(policy)
     store = store or PackStore()
     verified = open_variant(store, folder, bare=bare, greedy=greedy)
-    with load_solver(verified, LoadSettings(width=1, in_flight=PROBLEMS_AT_ONCE), store) as solver:
+    load = LoadSettings(width=1, in_flight=PROBLEMS_AT_ONCE)
+    load = with_faster_weights(verified, load, None, store.places)
+    with load_solver(verified, load, store) as solver:
         began = time.perf_counter()
         settings = SolveSettings(policy=policy, seed=seed)
         questions = [record.question for record in asked]

@@ -1,0 +1,132 @@
+"""The unpacked copy of a base: when it is made, kept, remembered, and left alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lorid_edge.convert import unpacked
+from lorid_edge.convert.quantize import Quantization, quantize
+from lorid_edge.convert.unpacked import choose_weights, multiplies_bfloat16, weight_types
+from lorid_edge.packs.places import Places
+
+SHA256 = "ab" * 32
+
+
+@pytest.fixture
+def packed(base: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "abababababab-packed.gguf"
+    quantize(Quantization(base, path, "Q8_0"))
+    return path
+
+
+@pytest.fixture
+def multiplying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a CPU that multiplies bfloat16; llama.cpp decodes such weights on any."""
+    monkeypatch.setattr(unpacked, "multiplies_bfloat16", lambda: True)
+
+
+def gain(monkeypatch: pytest.MonkeyPatch, ratio: float) -> list[Path]:
+    """Decides how fast a copy is; the list holds what was timed."""
+    timed: list[Path] = []
+
+    def pace(path: Path, samples: int, threads: int) -> float:
+        timed.append(path)
+        return ratio if "bf16" in path.name else 1.0
+
+    monkeypatch.setattr(unpacked, "decode_tokens_per_second", pace)
+    return timed
+
+
+def test_a_faster_copy_is_made_once_and_remembered(
+    packed: Path, tmp_path: Path, multiplying: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = gain(monkeypatch, 2.0)
+    places = Places(tmp_path / "home")
+    first = choose_weights(packed, SHA256, 16, places)
+    assert first.file is not None
+    assert first.file.name == "abababababab-bf16-packed.gguf"
+    assert weight_types(first.file) <= {"BF16", "F32"}
+    assert len(timed) == 2
+    written = first.file.stat().st_mtime_ns
+    assert choose_weights(packed, SHA256, 16, places) == first
+    assert first.file.stat().st_mtime_ns == written
+    assert len(timed) == 2
+
+
+def test_a_copy_that_does_not_pay_is_deleted_and_not_made_again(
+    packed: Path, tmp_path: Path, multiplying: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = gain(monkeypatch, 1.05)
+    places = Places(tmp_path / "home")
+    for _ in range(2):
+        weights = choose_weights(packed, SHA256, 16, places)
+        assert weights.file is None
+        assert "1.05 times" in weights.reason
+    assert not places.unpacked(SHA256, packed.name).exists()
+    assert len(timed) == 2
+
+
+def test_a_copy_timed_with_another_llama_is_timed_again(
+    packed: Path, tmp_path: Path, multiplying: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = gain(monkeypatch, 2.0)
+    places = Places(tmp_path / "home")
+    copy = choose_weights(packed, SHA256, 16, places).file
+    assert copy is not None
+    copy.with_suffix(".json").write_text(json.dumps({"library": "another", "gain": 3}), "utf-8")
+    assert choose_weights(packed, SHA256, 16, places).file == copy
+    assert len(timed) == 4
+
+
+@pytest.mark.parametrize("note", ["", "[]", '{"gain": 2}', '{"library": 1, "gain": "x"}'])
+def test_a_damaged_note_only_costs_another_timing(
+    packed: Path,
+    tmp_path: Path,
+    multiplying: None,
+    monkeypatch: pytest.MonkeyPatch,
+    note: str,
+) -> None:
+    gain(monkeypatch, 2.0)
+    places = Places(tmp_path / "home")
+    copy = places.unpacked(SHA256, packed.name)
+    copy.parent.mkdir(parents=True)
+    copy.with_suffix(".json").write_text(note, "utf-8")
+    assert choose_weights(packed, SHA256, 16, places).file == copy
+
+
+def test_few_samples_or_a_cpu_without_bfloat16_keep_the_base(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Places(tmp_path / "home")
+    monkeypatch.setattr(unpacked, "multiplies_bfloat16", lambda: False)
+    assert choose_weights(packed, SHA256, 16, places).file is None
+    monkeypatch.setattr(unpacked, "multiplies_bfloat16", lambda: True)
+    assert choose_weights(packed, SHA256, 7, places).file is None
+    assert not places.home.exists()
+
+
+def test_no_room_on_the_disk_keeps_the_base(
+    packed: Path, tmp_path: Path, multiplying: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacked, "_SPARE", 1e12)
+    weights = choose_weights(packed, SHA256, 16, Places(tmp_path / "home"))
+    assert weights.file is None
+    assert "on the disk" in weights.reason
+
+
+def test_whether_the_cpu_multiplies_bfloat16_is_what_llama_says() -> None:
+    from lorid_edge.engine import native
+
+    assert multiplies_bfloat16() == (b"AVX512_BF16 = 1" in native.load().llama_print_system_info())
+
+
+@pytest.mark.skipif(not multiplies_bfloat16(), reason="needs a CPU that multiplies bfloat16")
+def test_both_are_timed_for_real(packed: Path, tmp_path: Path) -> None:
+    places = Places(tmp_path / "home")
+    weights = choose_weights(packed, SHA256, 16, places)
+    note = json.loads(places.unpacked(SHA256, packed.name).with_suffix(".json").read_text())
+    assert note["gain"] > 0
+    assert (weights.file is not None) == (note["gain"] >= unpacked.LEAST_GAIN)

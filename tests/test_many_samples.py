@@ -1,0 +1,120 @@
+"""Many samples in one lane, beside prompts of all lengths, and many problems in several lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lorid_edge.engine.engine import Engine, EngineSettings
+from lorid_edge.engine.lane import BATCH_TOKENS, SKIPPING_TOKENS, Lane, LaneSettings
+from lorid_edge.engine.model import BARE, AdapterKey, Model
+from lorid_edge.engine.native import AbortFlag
+from lorid_edge.engine.sampling import SamplingSettings
+from lorid_edge.engine.sequence import GenerationRequest, Sequence
+
+GREEDY = SamplingSettings(temperature=0)
+
+
+@pytest.fixture
+def lane(tiny_model: Model) -> Iterator[Lane]:
+    lane = Lane(tiny_model, LaneSettings(cells=4096, sequences=160, threads=2), AbortFlag())
+    yield lane
+    lane.close()
+
+
+@pytest.fixture
+def tiny_base_with_adapter(
+    tiny_base: Path, tmp_path: Path, write_adapter: Callable[[Path, int], str]
+) -> Iterator[tuple[Model, AdapterKey]]:
+    sha256 = write_adapter(tmp_path / "adapter.gguf", 1)
+    model = Model(tiny_base)
+    model.load_adapter(tmp_path / "adapter.gguf", sha256)
+    yield model, AdapterKey(sha256, 1.0)
+    model.close()
+
+
+def text_tokens(model: Model, length: int, start: int = 0) -> tuple[int, ...]:
+    """That many tokens of numbers in words."""
+    text = " ".join(f"Take {n} apples and {n + 1} pears." for n in range(start, start + length))
+    return tuple(model.tokenize(text, special=False)[:length])
+
+
+def finish(lane: Lane) -> dict[int, Sequence]:
+    done = {}
+    while lane.has_work:
+        for progress in lane.step():
+            if progress.sequence.finish is not None:
+                done[progress.ticket] = progress.sequence
+    return done
+
+
+def test_a_prompt_of_its_own_that_is_longer_than_a_decode_is_read_in_parts(
+    lane: Lane, tiny_model: Model
+) -> None:
+    prompt = text_tokens(tiny_model, BATCH_TOKENS + 90)
+    lane.submit(0, GenerationRequest(prompt, 4, seed=0, hold_tokens=10, sampling=GREEDY))
+    in_parts = finish(lane)[0].tokens
+    lane.release(0)
+    held = len(prompt) - 1
+    lane.submit(1, GenerationRequest(prompt, 4, seed=0, hold_tokens=held, sampling=GREEDY))
+    assert in_parts == finish(lane)[1].tokens
+    assert len(in_parts) == 4
+
+
+def test_more_samples_than_one_decode_feeds_all_come_to_their_end(
+    lane: Lane, tiny_model: Model
+) -> None:
+    count = SKIPPING_TOKENS + 20
+    prompt = text_tokens(tiny_model, 12)
+    for number in range(count):
+        lane.submit(number, GenerationRequest(prompt, 3, seed=number, hold_tokens=11))
+    done = finish(lane)
+    assert sorted(done) == list(range(count))
+    assert all(sequence.tokens for sequence in done.values())
+
+
+def test_many_samples_wait_for_a_prompt_and_then_go_on(lane: Lane, tiny_model: Model) -> None:
+    prompt = text_tokens(tiny_model, 8)
+    for number in range(40):
+        lane.submit(number, GenerationRequest(prompt, 12, seed=number, hold_tokens=7))
+    assert [len(lane.step()) for _ in range(2)] == [0, 40]
+    newcomer = text_tokens(tiny_model, 100, start=500)
+    lane.submit(40, GenerationRequest(newcomer, 4, seed=0, hold_tokens=99, group=40))
+    assert lane.step() == []  # the prompt alone
+    assert len(lane.step()) >= 30  # all that have not ended, and the newcomer
+    finish(lane)
+    assert not lane.has_work
+
+
+def test_few_samples_go_along_with_a_prompt(lane: Lane, tiny_model: Model) -> None:
+    prompt = text_tokens(tiny_model, 8)
+    for number in range(4):
+        lane.submit(number, GenerationRequest(prompt, 30, seed=number, hold_tokens=7))
+    assert [len(lane.step()) for _ in range(2)] == [0, 4]
+    newcomer = text_tokens(tiny_model, 100, start=500)
+    lane.submit(4, GenerationRequest(newcomer, 4, seed=0, hold_tokens=99, group=1))
+    assert len(lane.step()) == 4
+
+
+def test_the_fullest_lane_decodes_first_and_the_others_come_after(
+    tiny_base_with_adapter: tuple[Model, AdapterKey],
+) -> None:
+    model, key = tiny_base_with_adapter
+    lane = LaneSettings(cells=1024, sequences=24, threads=2)
+    engine = Engine(model, EngineSettings(lane, fullest_first=True))
+    engine.prepare(BARE, [])
+    engine.prepare(key, [])
+    prompt = text_tokens(model, 8)
+    alone = engine.submit(GenerationRequest(prompt, 3, seed=0, hold_tokens=7, group=0))
+    others = {
+        engine.submit(GenerationRequest(prompt, 3, seed=n, hold_tokens=7, group=1, key=key))
+        for n in range(6)
+    }
+    ended = []
+    while engine.has_work:
+        ended += [p.ticket for p in engine.step() if p.sequence.finish is not None]
+    engine.close()
+    assert set(ended) == {alone, *others}
+    assert ended[-1] == alone
