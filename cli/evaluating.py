@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,10 +88,12 @@ def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
     if not pack.is_present:
         fetch_with_consent(store, pack, command.may_fetch)
     verified = open_variant(store, command.pack, bare=command.bare, greedy=command.greedy)
-    load = fitting(verified, command.load, command.memory_bytes)
-    if load.in_flight < command.load.in_flight:
+    problems = min(len(dataset.records), command.sample.limit or len(dataset.records))
+    wanted = replace(command.load, in_flight=min(command.load.in_flight, problems))
+    load = fitting(verified, wanted, command.memory_bytes)
+    if load.in_flight < wanted.in_flight:
         streams.note(
-            f"{load.in_flight} problems at once instead of {command.load.in_flight}: "
+            f"{load.in_flight} problems at once instead of {wanted.in_flight}: "
             "more do not fit the memory"
         )
     if not command.packed:
