@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -89,22 +89,25 @@ def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
     if not pack.is_present:
         fetch_with_consent(store, pack, command.may_fetch)
     verified = open_variant(store, command.pack, bare=command.bare, greedy=command.greedy)
-    load = command.load
+    problems = min(len(dataset.records), command.sample.limit or len(dataset.records))
+    load = replace(command.load, in_flight=min(command.load.in_flight, problems))
     if command.engine == "local":  # the workers of a cluster look at their own machines
-        load = _fitted(command, verified, store)
+        load = _fitted(command, verified, load, store)
     return plan_evaluation(
         verified, dataset, command.sample, load, command.solving, bare=command.bare
     )
 
 
-def _fitted(command: EvaluationCommand, verified: VerifiedPack, store: PackStore) -> LoadSettings:
+def _fitted(
+    command: EvaluationCommand, verified: VerifiedPack, wanted: LoadSettings, store: PackStore
+) -> LoadSettings:
     """How the pack is loaded here: as many problems at once as fit, from the fastest weights."""
     from lorid_edge.evaluation.in_flight import fitting, with_faster_weights
 
-    load = fitting(verified, command.load, command.memory_bytes)
-    if load.in_flight < command.load.in_flight:
+    load = fitting(verified, wanted, command.memory_bytes)
+    if load.in_flight < wanted.in_flight:
         streams.note(
-            f"{load.in_flight} problems at once instead of {command.load.in_flight}: "
+            f"{load.in_flight} problems at once instead of {wanted.in_flight}: "
             "more do not fit the memory"
         )
     if command.packed:

@@ -12,6 +12,7 @@ last line of standard output is JSON.
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import itertools
 import json
@@ -48,18 +49,7 @@ _PEER_ENVIRONMENT = {"GOMP_SPINCOUNT": "300000", "GGML_CPU_TILED_MM": "0"}
 
 def main() -> None:
     arguments = parse_arguments()
-    settings = SideSettings(
-        pack=str(make_adapted_pack(arguments.pack, PACKS)),
-        policy=arguments.policy,
-        width=arguments.width,
-        max_rounds=arguments.max_rounds,
-        in_flight=arguments.in_flight,
-        calculator=arguments.calculator,
-        threads=arguments.threads,
-        slots=arguments.slots,
-        dtype=arguments.dtype,
-    )
-    problems = load_dataset("gsm8k", Split.DEVELOPMENT).records[-arguments.problems :]
+    settings = side_settings(arguments)
     sides = [OURS, OURS_ALONE, arguments.peer]
     if arguments.without_one_at_a_time:
         sides.remove(OURS_ALONE)
@@ -67,22 +57,23 @@ def main() -> None:
     blocks = read_blocks(results)
     conditions: dict[str, Any] = {**describe(arguments, settings), "sides": {}}
     print("conditions:", json.dumps(conditions, indent=1), file=sys.stderr)
+    status = 0
     try:
-        with ExitStack() as stack, results.open("a", encoding="utf-8") as file:
+        with ExitStack() as stack:
             processes: dict[str, SideProcess] = {}
             for side, turn, number in missing_turns(sides, arguments, blocks):
                 if side not in processes:
                     processes[side] = stack.enter_context(SideProcess(side, settings))
                     conditions["sides"][side] = processes[side].conditions
-                part = problems[number * arguments.block : (number + 1) * arguments.block]
-                block = solve(processes[side], part, turn, number)
+                problems = problems_of(arguments, number)
+                block = solve(processes[side], problems, turn, number)
                 blocks[block.key] = block
-                file.write(json.dumps(asdict(block)) + "\n")
-                file.flush()
-                show(block)
+                keep(block, results)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
+        status = 130
     report(sides, list(blocks.values()), conditions)
+    sys.exit(status)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -95,9 +86,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max-rounds", type=int, help="of the policy; its own if not given")
     parser.add_argument("--rounds", type=int, default=1, help="how often, each with another seed")
     parser.add_argument("--block", type=int, default=15, help="problems a side solves in a turn")
-    parser.add_argument(
-        "--in-flight", type=int, default=default_in_flight(), help="problems that ours has at once"
-    )
+    parser.add_argument("--in-flight", type=int, help="problems that ours has at once; as in eval")
     parser.add_argument("--calculator", action="store_true", help="ours may use its calculator")
     parser.add_argument("--without-one-at-a-time", action="store_true", help="leave that side out")
     parser.add_argument("--slots", type=int, default=8, help="of llama-server, for each role")
@@ -105,6 +94,32 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="of every side; chosen if not given")
     parser.add_argument("--results", type=Path, help="the file of finished blocks")
     return parser.parse_args()
+
+
+def side_settings(arguments: argparse.Namespace) -> SideSettings:
+    """What all sides are told; makes the pack with adapters if need be."""
+    return SideSettings(
+        pack=str(make_adapted_pack(arguments.pack, PACKS)),
+        policy=arguments.policy,
+        width=arguments.width,
+        max_rounds=arguments.max_rounds,
+        in_flight=arguments.in_flight or default_in_flight(arguments.width),
+        calculator=arguments.calculator,
+        threads=arguments.threads,
+        slots=arguments.slots,
+        dtype=arguments.dtype,
+    )
+
+
+@functools.cache
+def development_problems() -> tuple[Record, ...]:
+    return load_dataset("gsm8k", Split.DEVELOPMENT).records
+
+
+def problems_of(arguments: argparse.Namespace, number: int) -> tuple[Record, ...]:
+    """The problems of one block."""
+    chosen = development_problems()[-arguments.problems :]
+    return chosen[number * arguments.block : (number + 1) * arguments.block]
 
 
 def results_file(arguments: argparse.Namespace, settings: SideSettings) -> Path:
@@ -201,7 +216,10 @@ def solve(process: SideProcess, problems: tuple[Record, ...], turn: int, number:
     return Block(process.side, turn, number, answer["seconds"], tuple(answer["problems"]))
 
 
-def show(block: Block) -> None:
+def keep(block: Block, results: Path) -> None:
+    """Add a block to the file, and tell of it."""
+    with results.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(block)) + "\n")
     right = sum(problem["right"] for problem in block.problems)
     print(
         f"round {block.round + 1}, block {block.number + 1}: {block.side} "
@@ -239,7 +257,8 @@ def report(sides: list[str], blocks: list[Block], conditions: dict[str, Any]) ->
     if OURS_ALONE in sides:
         ratios[f"{OURS_ALONE} to {peer}"] = ratios_of(OURS_ALONE, peer, blocks)
         ratios[f"{OURS} to {OURS_ALONE}"] = ratios_of(OURS, OURS_ALONE, blocks)
-    print("\n".join(lines_of(summaries, ratios)))
+    for line in lines_of(summaries, ratios):
+        print(line)
     print(json.dumps({"conditions": conditions, "sides": summaries, "ratios": ratios}))
 
 

@@ -13,12 +13,18 @@ from lorid_edge.loading import LoadSettings, required_bytes
 from lorid_edge.packs.places import Places
 from lorid_edge.packs.store import VerifiedPack
 
+SAMPLES_AT_ONCE = 32
+"""Samples of a role that are aimed at (docs/experiments.md, "How many at once")."""
+
+FEWEST_PROBLEMS = 8
+"""At any width: samples of one problem end together, those of several fill each other's gaps."""
+
 logger = logging.getLogger("lorid_edge.evaluation")
 
 
 def default_in_flight(width: int) -> int:
     """Problems at once where the user does not say how many; `width` samples a role and problem."""
-    return 8
+    return max(FEWEST_PROBLEMS, SAMPLES_AT_ONCE // width)
 
 
 def fitting(
