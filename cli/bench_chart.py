@@ -32,7 +32,7 @@ def print_report(report: BenchReport) -> None:
 def plain_lines(groups: list[Group], columns: int = PLAIN_COLUMNS) -> Iterator[str]:
     """The figures in plain ASCII."""
     part: Part | None = None
-    cases = max((len(row.case) for one in groups for row in one.rows), default=0)
+    cases = _case_columns(groups)
     for one in groups:
         if one.part != part:
             part = one.part
@@ -56,6 +56,7 @@ def _print_in_colour(groups: list[Group], columns: int) -> None:
             console.print(Text(f"\n{PART_TITLES[part]}", style="bold underline"))
         console.print(Text(f"\n{one.title}", style="bold"))
         table = Table.grid(padding=(0, 2))
+        table.add_column(min_width=_case_columns(groups) + 2)
         for row in one.rows:
             bar = Text("━" * _cells(row.length), style="cyan")
             bar.append("━" * (BAR_COLUMNS - _cells(row.length)), style="dim")
@@ -66,9 +67,14 @@ def _print_in_colour(groups: list[Group], columns: int) -> None:
         console.print(table)
 
 
+def _case_columns(groups: list[Group]) -> int:
+    """The width of the longest case, so that all bars begin at the same place."""
+    return max((len(row.case) for one in groups for row in one.rows), default=0)
+
+
 def _cells(length: float) -> int:
-    """How many of a bar's columns are full; one at least, so that there is a bar."""
-    return max(1, round(BAR_COLUMNS * length))
+    """How many of a bar's columns are full; one at least of what is not zero."""
+    return max(1, round(BAR_COLUMNS * length)) if length > 0 else 0
 
 
 def _has_bars(columns: int) -> bool:

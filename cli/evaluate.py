@@ -49,6 +49,9 @@ def evaluate(
     memory: Annotated[
         int | None, typer.Option(help="MB that pack and KV cache may take; what is free if not.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray for all machines of a Ray cluster (RAY_ADDRESS).")
+    ] = "local",
     packed: Annotated[
         bool,
         typer.Option(
@@ -81,6 +84,8 @@ def evaluate(
 
     if split not in (Split.DEVELOPMENT.value, Split.TEST.value):
         raise UsageError(f"--split is {split!r}; it has to be development or test.")
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine is {engine!r}; it has to be local or ray.")
     for name, value in (("--limit", limit), ("--memory", memory)):
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}; it has to be at least 1.")
@@ -104,6 +109,7 @@ def evaluate(
             bare=bare,
             greedy=greedy,
             memory_bytes=None if memory is None else memory * 10**6,
+            engine="ray" if engine == "ray" else "local",
             packed=packed,
             folder=run,
             as_json=as_json,

@@ -7,10 +7,10 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lorid_edge.errors import UsageError
 
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from lorid_edge.data.datasets import Dataset, Split
     from lorid_edge.evaluation.evaluate import EvaluationPlan, Sample
     from lorid_edge.evaluation.run_folder import EvaluationRun, RunWriter
+    from lorid_edge.evaluation.solving import SolvingEngine
     from lorid_edge.loading import LoadSettings
     from lorid_edge.loop.solution import Solution
-    from lorid_edge.packs.store import PackStore
+    from lorid_edge.packs.store import PackStore, VerifiedPack
     from lorid_edge.solver import SolveSettings
 
 _MAX_BROKEN_NAMED = 10
@@ -48,6 +49,7 @@ class EvaluationCommand:
     bare: bool
     greedy: bool
     memory_bytes: int | None
+    engine: Literal["local", "ray"]
     packed: bool
     folder: Path | None
     as_json: bool
@@ -63,11 +65,11 @@ def run_evaluation(command: EvaluationCommand) -> None:
     plan = _plan(command, store)
     folder = command.folder or plan.default_folder(store.places)
     typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    with open_run(folder, plan.description(typed), plan.problems) as writer:
+    with open_run(folder, plan.description(typed, command.engine), plan.problems) as writer:
         streams.note(f"run: {folder}")
         try:
             if writer.run.unsolved:
-                _solve(plan, writer, store)
+                _solve(command, plan, writer, store)
             else:
                 streams.note("all problems were solved before; nothing is solved again")
         except KeyboardInterrupt:
@@ -80,7 +82,6 @@ def run_evaluation(command: EvaluationCommand) -> None:
 def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
     """Everything that can fail before the pack is loaded, the cheap things first."""
     from lorid_edge.evaluation.evaluate import plan_evaluation
-    from lorid_edge.evaluation.in_flight import fitting, with_faster_weights
     from lorid_edge.evaluation.variants import open_variant
 
     pack = store.find(command.pack)
@@ -89,21 +90,31 @@ def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
         fetch_with_consent(store, pack, command.may_fetch)
     verified = open_variant(store, command.pack, bare=command.bare, greedy=command.greedy)
     problems = min(len(dataset.records), command.sample.limit or len(dataset.records))
-    wanted = replace(command.load, in_flight=min(command.load.in_flight, problems))
+    load = replace(command.load, in_flight=min(command.load.in_flight, problems))
+    if command.engine == "local":  # the workers of a cluster look at their own machines
+        load = _fitted(command, verified, load, store)
+    return plan_evaluation(
+        verified, dataset, command.sample, load, command.solving, bare=command.bare
+    )
+
+
+def _fitted(
+    command: EvaluationCommand, verified: VerifiedPack, wanted: LoadSettings, store: PackStore
+) -> LoadSettings:
+    """How the pack is loaded here: as many problems at once as fit, from the fastest weights."""
+    from lorid_edge.evaluation.in_flight import fitting, with_faster_weights
+
     load = fitting(verified, wanted, command.memory_bytes)
     if load.in_flight < wanted.in_flight:
         streams.note(
             f"{load.in_flight} problems at once instead of {wanted.in_flight}: "
             "more do not fit the memory"
         )
-    if not command.packed:
-        fitted = load
-        load = wait_for(
-            "looking for the fastest weights (the first time takes longer)",
-            lambda: with_faster_weights(verified, fitted, command.memory_bytes, store.places),
-        )
-    return plan_evaluation(
-        verified, dataset, command.sample, load, command.solving, bare=command.bare
+    if command.packed:
+        return load
+    return wait_for(
+        "looking for the fastest weights (the first time takes longer)",
+        lambda: with_faster_weights(verified, load, command.memory_bytes, store.places),
     )
 
 
@@ -120,17 +131,17 @@ def _load_data(command: EvaluationCommand) -> Dataset:
     return dataset
 
 
-def _solve(plan: EvaluationPlan, writer: RunWriter, store: PackStore) -> None:
+def _solve(
+    command: EvaluationCommand, plan: EvaluationPlan, writer: RunWriter, store: PackStore
+) -> None:
     """Solve what has no solution yet and keep every solution at once."""
-    from lorid_edge.evaluation.evaluate import solve_unsolved
-    from lorid_edge.evaluation.variants import load_solver
+    from lorid_edge.evaluation.evaluate import unsolved_problems
 
-    name = plan.verified.pack.name
-    with load_in_background(name, lambda: load_solver(plan.verified, plan.load, store)) as solver:
+    problems = unsolved_problems(writer.run)
+    # Ray prints its own warnings on standard output, which is for the result.
+    with redirect_stdout(sys.stderr), closing(_engine(command, plan, store)) as engine:
         began, before = time.perf_counter(), len(writer.run.solutions)
-        found = background.items(
-            lambda: _kept(writer, solve_unsolved(solver, writer.run, plan.solving)), solver.cancel
-        )
+        found = background.items(lambda: _kept(writer, engine.solve(problems)), engine.cancel)
         try:
             with closing(found), progress(len(writer.run.problems)) as show:
                 if before:
@@ -142,6 +153,35 @@ def _solve(plan: EvaluationPlan, writer: RunWriter, store: PackStore) -> None:
             solved = len(writer.run.solutions) - before
             with suppress(UsageError):  # of a full disk the error that ended the work tells
                 writer.end_session(solved, time.perf_counter() - began)
+
+
+def _engine(command: EvaluationCommand, plan: EvaluationPlan, store: PackStore) -> SolvingEngine:
+    """What solves the problems, ready to do so."""
+    if command.engine == "ray":
+        return _ray_engine(command, plan)
+    from lorid_edge.evaluation.solving import LocalEngine
+    from lorid_edge.evaluation.variants import load_solver
+
+    name = plan.verified.pack.name
+    solver = load_in_background(name, lambda: load_solver(plan.verified, plan.load, store))
+    return LocalEngine(solver, plan.identity, plan.solving)
+
+
+def _ray_engine(command: EvaluationCommand, plan: EvaluationPlan) -> SolvingEngine:
+    from lorid_edge.engine.threads import choose_threads
+    from lorid_edge.evaluation.ray_engine import RayEngine
+    from lorid_edge.evaluation.ray_worker import WorkerSettings
+
+    folder = Path(command.pack).expanduser()
+    settings = WorkerSettings(
+        pack=folder.resolve() if folder.is_dir() else command.pack,
+        greedy=command.greedy,
+        identity=plan.identity,
+        load=plan.load,
+        solving=plan.solving,
+        memory_bytes=command.memory_bytes,
+    )
+    return RayEngine(settings, threads=choose_threads(plan.load.threads).threads)
 
 
 def _kept(writer: RunWriter, solutions: Iterator[Solution]) -> Iterator[Solution]:

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,9 +60,31 @@ def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def evaluated(tiny_home: Path, brief_pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an evaluation run, for the examples that read some."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    (folder / "lessons.jsonl").write_text(LESSONS)
+    arguments = ["--pack", str(brief_pack), "--data", "lessons.jsonl", "--policy", "ir"]
+    subprocess.run(
+        [Path(sys.executable).parent / "lorid-edge", "eval", *arguments, "--run", "run"],
+        cwd=folder,
+        env={**os.environ, "LORID_EDGE_HOME": str(tiny_home), "LORID_EDGE_OFFLINE": "1"},
+        capture_output=True,
+        check=True,
+    )
+    return folder / "run"
+
+
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
 def test_examples_run(
-    page: str, line: str, tiny_home: Path, brief_pack: Path, adapters: Path, tmp_path: Path
+    page: str,
+    line: str,
+    tiny_home: Path,
+    brief_pack: Path,
+    adapters: Path,
+    evaluated: Path,
+    tmp_path: Path,
 ) -> None:
     """As they stand, but for the pack: the brief one stands in for those that are not here."""
     (tmp_path / "problems.jsonl").write_text(PROBLEMS)
@@ -86,6 +109,9 @@ def test_examples_run(
     if arguments[:1] == ["eval"] and arguments[1].startswith("--"):
         (tmp_path / "lessons.jsonl").write_text(LESSONS)
         arguments += ["--pack", str(brief_pack), "--data", "lessons.jsonl", "--run", "run"]
+    if arguments[:1] == ["eval"] and not arguments[1].startswith("--"):
+        for name in ("vote", "adaptive"):
+            shutil.copytree(evaluated, tmp_path / "runs" / name)
     expected = {0, 3}  # the tiny base may well stay undecided
     if arguments[:2] == ["packs", "pull"] and "tiny" not in arguments:
         expected = {1}  # the network is not for tests: offline it must say what is missing

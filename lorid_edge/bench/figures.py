@@ -26,6 +26,9 @@ PART_TITLES: dict[Part, str] = {
 BARE_BASE = "none"
 """The label `adapter` of what was measured without one."""
 
+NOTHING_RIGHT = "no right answer"
+"""What is shown for an infinite value: only costs of each right answer can be infinite."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -192,7 +195,7 @@ def _rows(figures: list[Figure]) -> tuple[Row, ...]:
         Row(
             _case(figure),
             _text(figure),
-            length(figure.median),
+            0.0 if figure.median is None else length(figure.median),
             length(figure.minimum),
             length(figure.maximum),
         )
@@ -206,7 +209,7 @@ def _case(figure: Figure) -> str:
         if name == "sequences":
             words.append(f"{value} sequence{'' if value == 1 else 's'}")
         elif name == "adapter":
-            words.append("bare base" if value == BARE_BASE else f"adapter of {value}")
+            words.append("bare base" if value == BARE_BASE else "with adapter")
         elif name == "prompts":
             words.append(f"{value} prompts")
         else:
@@ -215,11 +218,13 @@ def _case(figure: Figure) -> str:
 
 
 def _text(figure: Figure) -> str:
-    """Such as "77.1 (75.0 to 78.2) tokens/s"; "none" where it is infinite."""
+    """Such as "77.1 (75.0 to 78.2) tokens/s"."""
     digits = KINDS[figure.name].digits
+    if figure.minimum is None:
+        return NOTHING_RIGHT
 
     def number(value: float | None) -> str:
-        return "none" if value is None else f"{value:,.{digits}f}"
+        return NOTHING_RIGHT if value is None else f"{value:,.{digits}f}"
 
     middle, low, high = map(number, (figure.median, figure.minimum, figure.maximum))
     return f"{middle} ({low} to {high}) {figure.unit}"

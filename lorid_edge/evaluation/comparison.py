@@ -194,10 +194,7 @@ def _pairs(first: EvaluationRun, second: EvaluationRun) -> list[tuple[Solution, 
 
 def _timed_alike(first: RunDescription, second: RunDescription) -> bool:
     """Whether all sessions of both runs were made under the same conditions."""
-    sessions = (
-        *(first.circumstances, *first.continued),
-        *(second.circumstances, *second.continued),
-    )
+    sessions = (*first.sessions, *second.sessions)
     return (
         len({(made.machine, made.threads, made.in_flight, made.engine) for made in sessions}) == 1
     )

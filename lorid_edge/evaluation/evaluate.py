@@ -1,17 +1,15 @@
-"""Plans an evaluation run from what was asked for, and solves its problems."""
+"""Plans an evaluation run from what was asked for."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 
 from lorid_edge.data.datasets import Dataset
 from lorid_edge.engine.threads import choose_threads
-from lorid_edge.errors import ContextOverflowError
 from lorid_edge.evaluation.run_description import (
     Circumstances,
     DataIdentity,
@@ -20,16 +18,15 @@ from lorid_edge.evaluation.run_description import (
     RunIdentity,
 )
 from lorid_edge.evaluation.run_folder import EvaluationProblem, EvaluationRun
-from lorid_edge.evaluation.sampling_problems import draw_problems, problem_seed
+from lorid_edge.evaluation.sampling_problems import draw_problems
 from lorid_edge.loading import LoadSettings
 from lorid_edge.loop.policies import make_policy
-from lorid_edge.loop.solution import Seconds, Settings, Solution, Status, TokenCounts
 from lorid_edge.machine import Machine, Versions
 from lorid_edge.packs.places import Places
 from lorid_edge.packs.store import VerifiedPack
 from lorid_edge.problems import FileProblem
 from lorid_edge.roles import Role
-from lorid_edge.solver import Solver, SolveSettings
+from lorid_edge.solver import SolveSettings
 
 
 @dataclass(frozen=True)
@@ -54,11 +51,14 @@ class EvaluationPlan:
     identity: RunIdentity
     problems: tuple[EvaluationProblem, ...]
 
-    def description(self, command: str) -> RunDescription:
+    def description(
+        self, command: str, engine: Literal["local", "ray"] = "local"
+    ) -> RunDescription:
         """What goes into run.json. Loads the native library, for its hash."""
         circumstances = Circumstances(
             in_flight=self.load.in_flight,
             threads=choose_threads(self.load.threads).threads,
+            engine=engine,
             weights="packed" if self.load.weights is None else "unpacked",
             versions=Versions.here(),
             machine=Machine.here(),
@@ -93,7 +93,7 @@ def plan_evaluation(
     """
     manifest = verified.pack.manifest
     identity = RunIdentity(
-        pack=_pack_identity(verified, bare),
+        pack=pack_identity(verified, bare),
         data=DataIdentity(
             name=dataset.name,
             split=dataset.split.value,
@@ -114,31 +114,17 @@ def plan_evaluation(
     return EvaluationPlan(verified, load, solving, identity, problems)
 
 
-def solve_unsolved(
-    solver: Solver, run: EvaluationRun, settings: SolveSettings
-) -> Iterator[Solution]:
-    """Solve the problems of a run that have no solution yet, and yield each as it is finished.
-
-    Solutions are complete: with id, line, and whether they are correct. A question that is too long
-    for the context counts as tried: its solution has no answer and no samples.
-    """
-    fitting: list[FileProblem] = []
-    for line in run.unsolved:
-        problem = run.problems[line - 1]
-        asked = FileProblem(line, problem.question, problem.id, problem.reference)
-        try:
-            solver.check(problem.question)
-            fitting.append(asked)
-        except ContextOverflowError:
-            yield asked.complete(_without_samples(run.description.identity, asked))
-    seeds = [problem_seed(settings.seed, str(problem.id)) for problem in fitting]
-    questions = [problem.question for problem in fitting]
-    with closing(solver.solve_many(questions, settings=settings, seeds=seeds)) as solutions:
-        for position, solution in solutions:
-            yield fitting[position].complete(solution)
+def unsolved_problems(run: EvaluationRun) -> list[FileProblem]:
+    """The problems of a run that have no solution yet, as engines take them."""
+    problems = [(line, run.problems[line - 1]) for line in run.unsolved]
+    return [
+        FileProblem(line, problem.question, problem.id, problem.reference)
+        for line, problem in problems
+    ]
 
 
-def _pack_identity(verified: VerifiedPack, bare: bool) -> PackIdentity:
+def pack_identity(verified: VerifiedPack, bare: bool) -> PackIdentity:
+    """What tells this pack, as it was opened, from others."""
     manifest = verified.pack.manifest
     content = manifest.model_dump_json(by_alias=True, exclude={"description", "results"})
     adapters = {role: manifest.roles[role].adapter for role in Role}
@@ -149,26 +135,4 @@ def _pack_identity(verified: VerifiedPack, bare: bool) -> PackIdentity:
         base_sha256=manifest.base.sha256,
         adapters={role: adapter.sha256 for role, adapter in adapters.items() if adapter},
         bare=bare,
-    )
-
-
-def _without_samples(identity: RunIdentity, problem: FileProblem) -> Solution:
-    return Solution(
-        question=problem.question,
-        answer=None,
-        status=Status.UNDECIDED,
-        confidence=0.0,
-        policy=identity.policy,
-        pack=identity.pack.name,
-        seed=problem_seed(identity.seed, str(problem.id)),
-        rounds=0,
-        samples=(),
-        tokens=TokenCounts(),
-        seconds=Seconds(),
-        settings=Settings(
-            width=identity.width,
-            max_rounds=identity.max_rounds,
-            max_seconds=identity.max_seconds,
-            calculator=identity.calculator,
-        ),
     )

@@ -82,15 +82,24 @@ def majority_at_k(draws: Draws, k: int) -> float:
 
 
 def at_each_k(solutions: Iterable[tuple[Solution, Judge]], role: Role) -> tuple[AtK, ...]:
-    """Both metrics for k from 1 to the number of samples that every problem has; () for none."""
-    answers = [(_first_answers(solution, role), judge) for solution, judge in solutions]
+    """Both metrics for k from 1 to the number of samples that every problem has; () for none.
+
+    A problem that was never asked, because it is too long for the context, is not solved by any k.
+    """
+    answers, never_asked = [], 0
+    for solution, judge in solutions:
+        if solution.rounds:
+            answers.append((_first_answers(solution, role), judge))
+        else:
+            never_asked += 1
     size = min((len(first) for first, _ in answers), default=0)
     draws = [_draws(first[:size], judge) for first, judge in answers]
+    problems = len(draws) + never_asked
     return tuple(
         AtK(
             k,
-            sum(pass_at_k(drawn, k) for drawn in draws) / len(draws),
-            sum(majority_at_k(drawn, k) for drawn in draws) / len(draws),
+            sum(pass_at_k(drawn, k) for drawn in draws) / problems,
+            sum(majority_at_k(drawn, k) for drawn in draws) / problems,
         )
         for k in range(1, size + 1)
     )

@@ -48,6 +48,11 @@ def test_rows_share_the_scale_of_their_group_and_name_their_case() -> None:
     assert [row.length for row in switching.rows] == [0.25, 1.0]
 
 
-def test_a_figure_of_nothing_but_infinite_values_is_shown_as_none() -> None:
-    (one,) = group(collect([Measurement("seconds_per_right", math.inf, (("policy", "ir"),))]))
-    assert one.rows[0].text == "none (none to none) s"
+def test_infinite_values_are_shown_in_words() -> None:
+    def text(*values: float) -> str:
+        case = (("policy", "ir"),)
+        (one,) = group(collect(Measurement("seconds_per_right", v, case) for v in values))
+        return one.rows[0].text
+
+    assert text(math.inf, math.inf) == "no right answer"
+    assert text(9.0, 4.0, math.inf) == "9.00 (4.00 to no right answer) s"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eval_commands import app
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from solved import run_of, solution
 from typer.testing import CliRunner
 
+from lorid_edge.cli.main import app
 from lorid_edge.errors import UsageError
 from lorid_edge.evaluation.comparison import (
     compare,

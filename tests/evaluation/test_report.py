@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from eval_commands import app
 from solved import DR, IR, KG, run_of, sample, solution
 from typer.testing import CliRunner
 
+from lorid_edge.cli.main import app
 from lorid_edge.errors import UsageError
 from lorid_edge.evaluation.report import table
 from lorid_edge.evaluation.report.measured import measure

@@ -96,3 +96,10 @@ def test_a_sample_cut_at_its_limit_counts_as_one_without_an_answer() -> None:
     (only,) = at_each_k([(problem, Judge("7"))], IR)
     assert (only.pass_share, only.majority_share) == (0.0, 0.0)
     assert at_each_k([], IR) == ()
+
+
+def test_a_problem_that_was_never_asked_is_solved_by_no_k() -> None:
+    asked = solution(1, "7", sample(IR, 0, "7"), correct=True)
+    too_long = solution(2, None, correct=False, rounds=0)
+    (only,) = at_each_k([(asked, Judge("7")), (too_long, Judge("7"))], IR)
+    assert (only.pass_share, only.majority_share) == (0.5, 0.5)

@@ -185,7 +185,7 @@ def _conditions(description: RunDescription) -> list[tuple[str, str]]:
         ("machine", made.machine),
         ("versions", ", ".join(f"{k} {v}" for k, v in made.versions.to_dict().items())),
         ("begun", f"{made.when:%Y-%m-%d %H:%M %Z}"),
-        ("sessions", 1 + len(description.continued)),
+        ("sessions", len(description.sessions)),
         ("command", made.command),
     ]
     return [(name, str(value)) for name, value in pairs]
