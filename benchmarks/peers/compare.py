@@ -86,6 +86,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--problems", type=int, default=30, help="how many, from the end")
     parser.add_argument("--policy", default="adaptive")
     parser.add_argument("--width", type=int, default=1, help="samples of a role at once")
+    parser.add_argument("--peer-width", type=int, help="the same for the peer, if another is best")
     parser.add_argument("--max-rounds", type=int, help="of the policy; its own if not given")
     parser.add_argument("--rounds", type=int, default=1, help="how often, each with another seed")
     parser.add_argument("--block", type=int, help="problems a side solves in a turn")
@@ -125,6 +126,7 @@ def side_settings(arguments: argparse.Namespace) -> SideSettings:
         pack=str(folder),
         policy=arguments.policy,
         width=arguments.width,
+        peer_width=arguments.peer_width or arguments.width,
         max_rounds=arguments.max_rounds,
         in_flight=in_flight,
         calculator=arguments.calculator,

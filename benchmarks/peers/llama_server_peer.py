@@ -38,14 +38,14 @@ class LlamaServerSide:
 
     def solve(self, questions: Sequence[str], seed: int) -> list[SolvedProblem]:
         def solve_one(question: str) -> SolvedProblem:
-            return self._loop.solve(question, self._settings.make_policy(), seed)
+            return self._loop.solve(question, self._settings.peer_policy(), seed)
 
         with ThreadPoolExecutor(self._settings.slots) as pool:
             return list(pool.map(solve_one, questions))
 
     def conditions(self) -> dict[str, Any]:
         return {
-            "width": self._settings.width,
+            "width": self._settings.peer_width,
             "slots_for_each_role": self._settings.slots,
             "problems_at_once": self._settings.slots,
             "weights": Path(self._settings.server_weights or "packed").name,
@@ -105,7 +105,7 @@ class ServerGenerator:
             role: Slots(range(number * slots, (number + 1) * slots))
             for number, role in enumerate(Role)
         }
-        self._pool = ThreadPoolExecutor(slots * max(settings.width, FIRST_THOUGHTS))
+        self._pool = ThreadPoolExecutor(slots * max(settings.peer_width, FIRST_THOUGHTS))
         self._evaluate_fixed_prompts(slots)
 
     def generate(self, role: Role, requests: Sequence[SampleRequest], heard: Heard) -> None:

@@ -26,7 +26,8 @@ class SideSettings:
 
     Attributes:
         pack: the folder of the pack with adapters.
-        width: samples of a role at once, for the policies.
+        width: samples of a role at once, for the policy of ours.
+        peer_width: the same for the peer's.
         in_flight: problems that ours solves at once.
         calculator: whether ours forces results of arithmetic; no peer can.
         weights: a copy of the base with unpacked weights for ours, where eval would take one.
@@ -38,6 +39,7 @@ class SideSettings:
     pack: str
     policy: str = "adaptive"
     width: int = 1
+    peer_width: int = 1
     max_rounds: int | None = None
     in_flight: int = 8
     calculator: bool = False
@@ -47,8 +49,9 @@ class SideSettings:
     server_weights: str | None = None
     dtype: str = "bfloat16"
 
-    def make_policy(self, width: int | None = None) -> Policy:
-        return make_policy(self.policy, width or self.width, self.max_rounds)
+    def peer_policy(self) -> Policy:
+        """A policy for one problem of a peer."""
+        return make_policy(self.policy, self.peer_width, self.max_rounds)
 
 
 class Side(Protocol):
@@ -155,10 +158,10 @@ class OneAtATime:
         self._loop = PeerLoop(self._play, self._generator)
 
     def solve(self, questions: Sequence[str], seed: int) -> list[SolvedProblem]:
-        return [self._loop.solve(q, self._settings.make_policy(), seed) for q in questions]
+        return [self._loop.solve(q, self._settings.peer_policy(), seed) for q in questions]
 
     def conditions(self) -> dict[str, Any]:
-        return {"width": self._settings.width, **self._generator.conditions()}
+        return {"width": self._settings.peer_width, **self._generator.conditions()}
 
     def close(self) -> None:
         self._generator.close()
