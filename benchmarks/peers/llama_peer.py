@@ -62,6 +62,7 @@ class LlamaGenerator:
                     n_ctx=play.longest_prompt_and_reply(),
                     n_threads=threads,
                     n_threads_batch=threads,
+                    flash_attn=True,  # llama.cpp's own choice here, and so that of the others
                     verbose=False,
                 )
             self._llamas[role] = by_adapter[key]
