@@ -41,7 +41,7 @@ def _start_cluster() -> None:
     """Ray waits 30 seconds for its own processes, which may be too few on a busy machine."""
     for _ in range(5):
         try:
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+            ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         except Exception as error:  # it raises nothing more special
             ray.shutdown()
             if "timed out during startup" not in str(error):
