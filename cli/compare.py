@@ -30,7 +30,9 @@ def compare(
     for name, run in zip("AB", runs, strict=True):
         missing = len(run.problems) - len(run.solutions)
         if missing:
-            streams.note(f"{name}, {run.folder}: {missing} problems are not solved yet.")
+            streams.note(
+                f"{name}, {run.folder}: not finished, {missing} of {len(run.problems)} to be solved."
+            )
     if json_wanted:
         folders = {"a": str(first), "b": str(second)}
         streams.json_result(json.dumps({**comparison.to_dict(), "runs": folders, "seed": seed}))

@@ -86,7 +86,7 @@ class Comparison:
             if ratio is not None
         ]
         return [
-            f"{self.shared} problems are solved in both runs "
+            f"problems solved in both runs: {self.shared} "
             f"(A has {self.solved_a}, B has {self.solved_b})",
             f"right in both {self.both_right}, only in A {self.only_a}, only in B {self.only_b}, "
             f"in neither {self.neither}",

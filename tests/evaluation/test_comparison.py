@@ -106,7 +106,7 @@ def test_the_command_prints_it(folders: tuple[Path, Path]) -> None:
     assert found.exit_code == 0, found.output
     assert "only in A 0, only in B 1" in found.stdout
     assert "differs: policy: vote in A, paper in B" in found.stdout
-    assert "1 problems are not solved yet" in found.stderr
+    assert "not finished, 1 of 5 to be solved" in found.stderr
     as_json = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert (as_json["only_b_right"], as_json["solved"]["both"]) == (1, 4)
     refused = CliRunner().invoke(app, ["eval", "compare", str(folders[0]), "nowhere"])
