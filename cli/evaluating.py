@@ -58,12 +58,16 @@ class EvaluationCommand:
 
 def run_evaluation(command: EvaluationCommand) -> None:
     """Solve what is not solved yet, and print the summary; after Ctrl-C, of what there is."""
-    from lorid_edge.evaluation.run_folder import open_run
+    from lorid_edge.evaluation.run_folder import find_run, open_run
     from lorid_edge.packs.store import PackStore
 
     store = PackStore()
     plan = _plan(command, store)
     folder = command.folder or plan.default_folder(store.places)
+    before = find_run(folder, plan.identity, plan.problems)
+    is_local = command.engine == "local"  # the workers of a cluster look at their own machines
+    if is_local and (before is None or before.unsolved):
+        plan = replace(plan, load=_fitted(command, plan.verified, plan.load, store))
     typed = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     with open_run(folder, plan.description(typed, command.engine), plan.problems) as writer:
         streams.note(f"run: {folder}")
@@ -80,7 +84,7 @@ def run_evaluation(command: EvaluationCommand) -> None:
 
 
 def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
-    """Everything that can fail before the pack is loaded, the cheap things first."""
+    """What is to be done, after all that is cheap to check."""
     from lorid_edge.evaluation.evaluate import plan_evaluation
     from lorid_edge.evaluation.variants import open_variant
 
@@ -91,8 +95,6 @@ def _plan(command: EvaluationCommand, store: PackStore) -> EvaluationPlan:
     verified = open_variant(store, command.pack, bare=command.bare, greedy=command.greedy)
     problems = min(len(dataset.records), command.sample.limit or len(dataset.records))
     load = replace(command.load, in_flight=min(command.load.in_flight, problems))
-    if command.engine == "local":  # the workers of a cluster look at their own machines
-        load = _fitted(command, verified, load, store)
     return plan_evaluation(
         verified, dataset, command.sample, load, command.solving, bare=command.bare
     )

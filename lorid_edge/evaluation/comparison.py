@@ -36,7 +36,8 @@ class Comparison:
         tokens_ratio: tokens that B generated for the shared problems, for each one of A's; None
             where A generated none.
         seconds_ratio: likewise, seconds in decodes; None too where the runs were made on different
-            machines or with different numbers of threads or of problems at a time.
+            machines, with different numbers of threads or of problems at a time, or from different
+            weights.
         differences: the settings that are not the same, such as "policy: ir in A, vote in B".
     """
 
@@ -194,10 +195,11 @@ def _pairs(first: EvaluationRun, second: EvaluationRun) -> list[tuple[Solution, 
 
 def _timed_alike(first: RunDescription, second: RunDescription) -> bool:
     """Whether all sessions of both runs were made under the same conditions."""
-    sessions = (*first.sessions, *second.sessions)
-    return (
-        len({(made.machine, made.threads, made.in_flight, made.engine) for made in sessions}) == 1
-    )
+    conditions = {
+        (made.machine, made.threads, made.in_flight, made.engine, made.weights)
+        for made in (*first.sessions, *second.sessions)
+    }
+    return len(conditions) == 1
 
 
 def _ratio(numerator: float, denominator: float) -> float | None:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from lorid_edge.appending import append_durably, only_writer, open_for_appending, unwritable
 from lorid_edge.errors import UsageError
-from lorid_edge.evaluation.run_description import RunDescription
+from lorid_edge.evaluation.run_description import RunDescription, RunIdentity
 from lorid_edge.loop.solution import Solution
 from lorid_edge.problems import read_solutions
 from lorid_edge.whole_files import write_json, write_json_lines
@@ -138,16 +138,18 @@ def open_run(
             yield RunWriter(run, file)
 
 
-def _begin_or_continue(
-    folder: Path, description: RunDescription, problems: tuple[EvaluationProblem, ...]
-) -> EvaluationRun:
+def find_run(
+    folder: Path, identity: RunIdentity, problems: tuple[EvaluationProblem, ...]
+) -> EvaluationRun | None:
+    """The run in `folder`; None if there is none yet.
+
+    Raises UsageError, which shows the differences, if it is another run than the one described.
+    """
     if not (folder / RUN_NAME).exists():
-        write_json_lines(folder / PROBLEMS_NAME, map(asdict, problems))
-        write_json(folder / RUN_NAME, description.to_dict())  # last: from now on it is a run
-        return EvaluationRun(folder, description, problems, {})
-    before = read_run(folder)
-    differences = description.identity.differences(before.description.identity)
-    if not differences and before.problems != problems:
+        return None
+    run = read_run(folder)
+    differences = identity.differences(run.description.identity)
+    if not differences and run.problems != problems:
         differences = ["the problems"]
     if differences:
         lines = "".join(f"\n- {difference}" for difference in differences)
@@ -155,6 +157,17 @@ def _begin_or_continue(
             f"{folder} holds another run:{lines}\n"
             "Use another --run, or the settings, pack and data of that run."
         )
+    return run
+
+
+def _begin_or_continue(
+    folder: Path, description: RunDescription, problems: tuple[EvaluationProblem, ...]
+) -> EvaluationRun:
+    before = find_run(folder, description.identity, problems)
+    if before is None:
+        write_json_lines(folder / PROBLEMS_NAME, map(asdict, problems))
+        write_json(folder / RUN_NAME, description.to_dict())  # last: from now on it is a run
+        return EvaluationRun(folder, description, problems, {})
     if before.unsolved:
         description = before.description.continued_under(description.circumstances)
         write_json(folder / RUN_NAME, description.to_dict())

@@ -67,7 +67,8 @@ def _authors(protocol: AuthorsProtocol) -> str:
     low, high = protocol.bounds_percent
     if not protocol.open:
         return f"{low:.1f} %"
-    return f"{low:.1f} to {high:.1f} %, {protocol.open} problems open"
+    problems = protocol.right + protocol.wrong + protocol.open
+    return f"{low:.1f} to {high:.1f} %, {protocol.open} of {problems} open"
 
 
 def _at_k(values: tuple[AtK, ...]) -> str:

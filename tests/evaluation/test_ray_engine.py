@@ -41,7 +41,7 @@ def _start_cluster() -> None:
     """Ray waits 30 seconds for its own processes, which may be too few on a busy machine."""
     for _ in range(5):
         try:
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+            ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         except Exception as error:  # it raises nothing more special
             ray.shutdown()
             if "timed out during startup" not in str(error):
@@ -75,28 +75,32 @@ def worker_processes() -> list[int]:
     return [process.pid for process in below if "ray::Worker" in " ".join(process.cmdline())]
 
 
+def kill_workers_after(
+    monkeypatch: pytest.MonkeyPatch, kept: list[int], solutions: int, workers: int
+) -> None:
+    """Kill so many workers as soon as so many solutions are on disk; `kept` gets their lines."""
+    append = RunWriter.append
+
+    def append_and_kill(self: RunWriter, solution: Solution) -> None:
+        append(self, solution)
+        kept.append(solution.line or 0)
+        if len(kept) == solutions:
+            processes = worker_processes()
+            assert len(processes) == 2
+            for process in processes[:workers]:
+                os.kill(process, signal.SIGKILL)
+
+    monkeypatch.setattr(RunWriter, "append", append_and_kill)
+
+
 def test_all_problems_are_solved_once_though_a_worker_is_killed(
     cluster: None, sums: Path, brief_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[int] = []
-    killed: list[int] = []
-    append = RunWriter.append
-
-    def kill_a_worker_after_the_second(self: RunWriter, solution: Solution) -> None:
-        append(self, solution)
-        kept.append(solution.line or 0)
-        if len(kept) == 2:
-            processes = worker_processes()
-            assert len(processes) == 2
-            os.kill(processes[0], signal.SIGKILL)
-            killed.append(processes[0])
-
-    monkeypatch.setattr(RunWriter, "append", kill_a_worker_after_the_second)
+    kill_workers_after(monkeypatch, kept, solutions=2, workers=1)
     folder = tmp_path / "run"
     found = CliRunner().invoke(app, command(sums, brief_pack, folder, "--json"))
     assert found.exit_code == 0, found.output
-    assert len(killed) == 1
-    assert "worker" in found.stderr
     assert "is lost" in found.stderr
     assert sorted(kept) == list(range(1, PROBLEMS + 1))
     run = read_run(folder)
@@ -104,6 +108,22 @@ def test_all_problems_are_solved_once_though_a_worker_is_killed(
     assert len((folder / "solutions.jsonl").read_text("utf-8").splitlines()) == PROBLEMS
     assert run.description.circumstances.engine == "ray"
     assert json.loads(found.stdout)["accuracy"]["problems"] == PROBLEMS
+
+
+def test_without_any_worker_left_the_run_ends_and_can_be_gone_on_with(
+    cluster: None, sums: Path, brief_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = command(sums, brief_pack, tmp_path / "run", "--limit", "12")
+    kept: list[int] = []
+    with monkeypatch.context() as patch:
+        kill_workers_after(patch, kept, solutions=1, workers=2)
+        found = CliRunner().invoke(app, arguments)
+    assert found.exit_code == 1, found.output
+    assert "All workers are lost" in found.stderr
+    assert set(read_run(tmp_path / "run").solutions) == set(kept)
+    again = CliRunner().invoke(app, arguments)
+    assert again.exit_code == 0, again.output
+    assert not read_run(tmp_path / "run").unsolved
 
 
 def test_a_worker_with_another_pack_stops_the_run_and_says_where(

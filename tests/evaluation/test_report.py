@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,6 +22,7 @@ from lorid_edge.evaluation.run_folder import EvaluationRun, open_run
 from lorid_edge.loop.solution import Status
 
 Describe = Callable[..., RunDescription]
+AXE = Path(__file__).parents[1] / "page" / "axe-core" / "axe.min.js"
 HOSTILE = "</div><script>alert(1)</script> & {{ 7 * 7 }} \x1b[31m"
 
 
@@ -87,11 +89,16 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(describe: Describe) -> Page:
+def html(describe: Describe) -> str:
     pytest.importorskip("matplotlib")
     from lorid_edge.evaluation.report.page import html_page
 
-    return Page(html_page(measure([paper_run(describe), vote_run(describe)])))
+    return html_page(measure([paper_run(describe), vote_run(describe)]))
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
 
 
 def test_the_page_fetches_and_runs_nothing(page: Page) -> None:
@@ -122,6 +129,33 @@ def test_figures_have_unlike_ids_and_tables_with_their_numbers(page: Page) -> No
     assert "vote is not finished" in page.text
     assert "33.3 % (6.1 to 79.2), 1 of 3" in page.text
     assert "pass@k" in page.text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_accessible_and_fits_a_phone(html: str, scheme: str, tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("Chromium is not installed; on Debian: apt-get install chromium")
+    path = tmp_path / "report.html"
+    path.write_text(html, "utf-8")
+    requests: list[str] = []
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        # The page's own policy would keep the checker out.
+        view = browser.new_context(
+            viewport={"width": 375, "height": 700}, color_scheme=scheme, bypass_csp=True
+        ).new_page()
+        view.on("request", lambda request: requests.append(request.url))
+        view.goto(path.as_uri())
+        view.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+        width = view.evaluate("document.documentElement.scrollWidth")
+        view.evaluate(AXE.read_text("utf-8"))
+        violations = view.evaluate("axe.run()")["violations"]
+        browser.close()
+    assert requests == [path.as_uri()]
+    assert width <= 375
+    assert [(found["id"], found["nodes"][0]["html"]) for found in violations] == []
 
 
 def test_the_voices_of_a_wrong_agreement_are_those_that_gave_the_answer(

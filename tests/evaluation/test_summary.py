@@ -106,7 +106,7 @@ def test_json_and_words_say_the_same(summary: Summary) -> None:
     text = "\n".join(summary.lines())
     assert "accuracy: 25.0 % (4.6 to 69.9), 1 of 4" in text
     assert "authors' protocol" in text
-    assert "25.0 to 75.0 %, 2 problems open" in text
+    assert "25.0 to 75.0 %, 2 of 4 open" in text
     assert "150 generated" in text
     assert "1 agreed on a wrong answer" in text
 

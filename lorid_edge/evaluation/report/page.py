@@ -181,6 +181,7 @@ def _conditions(description: RunDescription) -> list[tuple[str, str]]:
         ("seed", identity.seed),
         ("problems at the same time", made.in_flight),
         ("threads", made.threads),
+        ("weights", made.weights),
         ("engine", made.engine),
         ("machine", made.machine),
         ("versions", ", ".join(f"{k} {v}" for k, v in made.versions.to_dict().items())),
