@@ -137,10 +137,11 @@ class ServerGenerator:
             if is_decided.is_set():
                 return None
             events = self._server.stream(self._body(role, request, slot))
-            text, tokens = self._play.growing_text(role), 0
+            text = self._play.growing_text(role)
             try:
                 for event in events:
-                    tokens += 0 if event["stop"] else len(event["tokens"])
+                    is_end = event["stop"] and event["stop_type"] == "eos"
+                    tokens = event["tokens_predicted"] - is_end  # the end mark is not counted
                     if text.add(event["content"]):
                         return Written(text.text, tokens, Finish.STOP)
                     if event["stop"]:
@@ -169,7 +170,6 @@ class ServerGenerator:
             "top_k": sampling.top_k,
             "top_p": sampling.top_p,
             "cache_prompt": True,
-            "return_tokens": True,
         }
 
     def _evaluate_fixed_prompts(self, slots: int) -> None:
