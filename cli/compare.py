@@ -28,10 +28,10 @@ def compare(
     runs = read_run(first), read_run(second)
     comparison = compare_runs(*runs, seed=seed)
     for name, run in zip("AB", runs, strict=True):
-        missing = len(run.problems) - len(run.solutions)
+        missing, problems = len(run.unsolved), len(run.problems)
         if missing:
             streams.note(
-                f"{name}, {run.folder}: not finished, {missing} of {len(run.problems)} to be solved."
+                f"{name}, {run.folder}: not finished, {missing} of {problems} to be solved."
             )
     if json_wanted:
         folders = {"a": str(first), "b": str(second)}
