@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,7 +169,9 @@ class Lane:
         """
         if request.key != self.key:
             raise EngineError(f"A request for {request.key} came to a lane that holds {self.key}.")
-        needed = len(request.prompt) + request.max_tokens
+        fixed = [held for held in self._held if held.group == _FIXED]
+        own_tokens = len(request.prompt) - _longest_shared(request.prompt, fixed)
+        needed = own_tokens + request.max_tokens
         if needed > self.settings.cells - self._fixed_cells():
             raise ContextOverflowError(
                 f"A prompt of {len(request.prompt)} tokens with up to {request.max_tokens} tokens "
@@ -396,7 +399,9 @@ class Lane:
             shared = request.prompt[: request.hold_tokens]
             held = self._find_held(shared, request.group)
             if held is None:
-                if not self._make_room(len(shared) + _own_cells(request)):
+                ready = [other for other in self._held if other.is_ready]
+                new_tokens = len(shared) - _longest_shared(shared, ready)
+                if not self._make_room(new_tokens + _own_cells(request)):
                     return
                 held = self._hold(shared, request.group)
             if not held.is_ready or not self._make_room(_own_cells(request)):
@@ -465,6 +470,11 @@ class Lane:
 def _own_cells(request: GenerationRequest) -> int:
     """Cells that only this request's sequence uses, at most."""
     return len(request.prompt) - request.hold_tokens + request.max_tokens
+
+
+def _longest_shared(tokens: tuple[int, ...], prompts: Iterable[HeldPrompt]) -> int:
+    """How many leading tokens lie in the cells of one of these prompts already."""
+    return max((_shared_prefix(held.tokens, tokens) for held in prompts), default=0)
 
 
 def _shared_prefix(first: tuple[int, ...], second: tuple[int, ...]) -> int:
