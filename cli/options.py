@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
+
+from lorid_edge.errors import UsageError
+
+
+def _require_positive(seconds: float | None) -> float | None:
+    """Raise UsageError, by the option's own name, unless it is a time or not given."""
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise UsageError(f"--max-seconds is {seconds}; it has to be more than 0 and finite.")
+    return seconds
+
 
 PackName = Annotated[str, typer.Option(help="Name of a pack, or the path of a pack's folder.")]
 Policy = Annotated[
@@ -12,7 +23,10 @@ Policy = Annotated[
 ]
 MaxRounds = Annotated[int | None, typer.Option(help="Most rounds; the policy's own if not given.")]
 MaxSeconds = Annotated[
-    float | None, typer.Option(help="Stop a problem then with the best answer so far.")
+    float | None,
+    typer.Option(
+        help="Stop a problem then with the best answer so far.", callback=_require_positive
+    ),
 ]
 NoCalculator = Annotated[
     bool, typer.Option("--no-calculator", help="Let the model compute all results itself.")
