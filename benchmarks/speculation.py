@@ -63,7 +63,7 @@ def main() -> None:
         for entry in kept
         for name, cost in costs.items()
         for width in WIDTHS
-        for speed_up in [entry["tokens_per_decode"] * cost[width, 0] / cost[width, entry["draft"]]]
+        for speed_up in [gain(entry, cost[width, 0], cost[width, entry["draft"]])]
     ]
     for run in arguments.runs:
         for name in costs:
@@ -80,6 +80,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of eval")
     parser.add_argument("--pack", default="small", help="whose base the runs were made with")
     return parser.parse_args()
+
+
+def gain(entry: dict[str, Any], plain_seconds: float, drafted_seconds: float) -> float:
+    """How much faster; where nothing was found to draft, the decode is a plain one."""
+    plain, drafted = entry["plain_decodes"], entry["drafted_decodes"]
+    seconds = plain * plain_seconds + drafted * drafted_seconds
+    return float(entry["tokens"] * plain_seconds / seconds)
 
 
 @dataclass(frozen=True)
@@ -105,44 +112,49 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def kept_tokens(talks: Sequence[Talk]) -> Iterator[dict[str, Any]]:
-    """For each n-gram length and draft: tokens that a decode gives, 1 without drafts."""
+    """For each n-gram length and draft: the tokens drawn, and the decodes that they took."""
     for ngram in NGRAMS:
         for draft in DRAFTS:
             counts = [count(talk, ngram, draft) for talk in talks]
-            tokens, decodes = (sum(part) for part in zip(*counts, strict=True))
+            tokens, plain, drafted = (sum(part) for part in zip(*counts, strict=True))
             yield {
                 "ngram": ngram,
                 "draft": draft,
-                "tokens_per_decode": round(tokens / max(1, decodes), 4),
+                "tokens": tokens,
+                "plain_decodes": plain,
+                "drafted_decodes": drafted,
+                "tokens_per_decode": round(tokens / max(1, plain + drafted), 4),
             }
 
 
-def count(talk: Talk, ngram: int, draft: int) -> tuple[int, int]:
-    """Tokens and decodes of all samples of a problem but the first, one after the other."""
+def count(talk: Talk, ngram: int, draft: int) -> tuple[int, int, int]:
+    """Tokens, plain and drafted decodes of all samples of a problem but the first, in turn."""
     said = [talk.question]
-    tokens = decodes = 0
+    tokens = plain = drafted = 0
     for number, sample in enumerate(talk.samples):
         if number:
             tokens += len(sample)
-            decodes += decodes_of(sample, said, ngram, draft)
+            decodes = decodes_of(sample, said, ngram, draft)
+            plain, drafted = plain + decodes[0], drafted + decodes[1]
         said.append(sample)
-    return tokens, decodes
+    return tokens, plain, drafted
 
 
-def decodes_of(sample: list[int], said: list[list[int]], ngram: int, draft: int) -> int:
+def decodes_of(sample: list[int], said: list[list[int]], ngram: int, draft: int) -> tuple[int, int]:
+    """How many decodes without a draft and with one the sample takes."""
     follows: dict[tuple[int, ...], list[int]] = {}
     for text in said:  # later ones replace earlier ones: the last to say it is followed
         for at in range(len(text) - ngram):
             follows[tuple(text[at : at + ngram])] = text[at + ngram : at + ngram + draft]
-    position = decodes = 0
+    position = plain = drafted = 0
     while position < len(sample):
         guess = follows.get(tuple(sample[max(0, position - ngram) : position]), [])
         met = 0
         while met < len(guess) and sample[position + met : position + met + 1] == [guess[met]]:
             met += 1
         position += met + 1  # the verifying decode draws one more token itself
-        decodes += 1
-    return decodes
+        plain, drafted = plain + (not guess), drafted + bool(guess)
+    return plain, drafted
 
 
 def decode_costs(path: Path) -> dict[tuple[int, int], float]:
