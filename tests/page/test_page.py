@@ -56,12 +56,28 @@ def test_the_page_shows_what_the_server_answers(brief_server: Served, open_page:
 
 def test_text_is_seen_while_it_is_written(start_server: Start, open_page: Open) -> None:
     page = open_page(start_server("--width", "1").page)
-    begin(page, policy="dr")
-    page.wait_for_selector("#knowledge-samples .running .text:not(:empty)")
-    assert page.inner_text("#deep-waiting") == "Waits for the knowledge."
-    assert page.is_visible("#cancel")
-    page.wait_for_selector("#deep-samples .text:not(:empty)")
-    page.click("#cancel")
+    # Each redrawing is noted as it happens: a quick model has finished before a look from here.
+    page.evaluate(
+        """() => {
+          window.seen = [];
+          const text = (selector) => document.querySelector(selector)?.textContent ?? "";
+          const note = () => window.seen.push({
+            knowledge: text("#knowledge-samples .running .text"),
+            deep: text("#deep-samples .running .text"),
+            waiting: text("#deep-waiting:not([hidden])"),
+            cancellable: document.getElementById("cancel").checkVisibility(),
+          });
+          const changes = { subtree: true, childList: true, characterData: true, attributes: true };
+          new MutationObserver(note).observe(document.getElementById("work"), changes);
+        }"""
+    )
+    solve(page, policy="dr")
+    seen = page.evaluate("window.seen")
+    knowledge = [state for state in seen if state["knowledge"]]
+    assert len({state["knowledge"] for state in knowledge}) > 1, "it came all at once"
+    assert {state["waiting"] for state in knowledge} == {"Waits for the knowledge."}
+    assert len({state["deep"] for state in seen if state["deep"]}) > 1, "it came all at once"
+    assert all(state["cancellable"] for state in seen if state["knowledge"] or state["deep"])
 
 
 def test_the_keyboard_is_enough(brief_server: Served, open_page: Open) -> None:
