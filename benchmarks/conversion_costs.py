@@ -24,7 +24,7 @@ from typing import Any
 
 from random_adapter import RandomAdapter, write_random_adapter
 
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.formats.base_model import check_base
 from lorid_edge.packs.checksums import sha256_of
 from lorid_edge.packs.store import PackStore
 

@@ -24,7 +24,7 @@ from lorid_edge.convert.native_logits import native_logits, tokenize
 from lorid_edge.convert.torch_logits import torch_logits
 from lorid_edge.convert.verification import Tolerance, compare, limited, unpacked
 from lorid_edge.convert.verification_prompts import PROMPTS
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.formats.base_model import check_base
 from lorid_edge.packs.store import PackStore
 
 STRENGTHS = {"tiny": 0.8, "small": 0.17}

@@ -31,7 +31,7 @@ from lorid_edge.engine.lane import Lane, LaneSettings
 from lorid_edge.engine.model import BARE, AdapterKey, Model
 from lorid_edge.engine.sequence import GenerationRequest
 from lorid_edge.engine.threads import choose_threads
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.formats.base_model import check_base
 from lorid_edge.packs.store import PackStore
 
 ADAPTERS = {

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from lorid_edge.engine import native
 from lorid_edge.engine.threads import choose_threads
 from lorid_edge.errors import ConversionError
-from lorid_edge.formats.gguf import TENSOR_TYPES
+from lorid_edge.formats.gguf_types import TENSOR_TYPES
 from lorid_edge.formats.gguf_writer import tensor_bytes
 
 CHUNK_ELEMENTS = 2**20

@@ -12,7 +12,8 @@ from typing import Any, Literal
 from lorid_edge.convert.gguf_adapter import read_gguf_adapter
 from lorid_edge.convert.peft_folder import scan_folder
 from lorid_edge.formats.adapters import ALPHA_KEY, BASE_SHA256_KEY, TOOL_KEY
-from lorid_edge.formats.gguf import GgufFile, MetadataArray, check_base, read_gguf
+from lorid_edge.formats.base_model import check_base
+from lorid_edge.formats.gguf import GgufFile, MetadataArray, read_gguf
 
 
 @dataclass(frozen=True)

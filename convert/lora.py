@@ -11,7 +11,7 @@ from lorid_edge.convert.peft_adapter import PeftAdapter, read_peft, require_stor
 from lorid_edge.errors import AdapterError
 from lorid_edge.formats.adapter_card import AdapterCard
 from lorid_edge.formats.adapters import AdapterInfo, check_adapter
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.formats.base_model import check_base
 from lorid_edge.packs.checksums import sha256_of
 
 

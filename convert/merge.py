@@ -12,7 +12,7 @@ from lorid_edge.convert.quantize import number_of, run_quantizer
 from lorid_edge.convert.recode import Recoding, write_recoded
 from lorid_edge.errors import UsageError
 from lorid_edge.formats.adapters import check_adapter
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.formats.base_model import check_base
 from lorid_edge.packs.checksums import sha256_of
 
 SAME = "same"

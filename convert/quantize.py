@@ -20,7 +20,7 @@ from lorid_edge.convert.output import Progress, new_file, require_new
 from lorid_edge.engine import native
 from lorid_edge.engine.threads import choose_threads
 from lorid_edge.errors import ConversionError, UsageError
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.formats.base_model import check_base
 
 QUANTIZATIONS = {
     "F32": 0,

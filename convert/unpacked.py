@@ -21,7 +21,8 @@ from lorid_edge.engine.memory import available_bytes
 from lorid_edge.engine.pace import decode_tokens_per_second
 from lorid_edge.engine.threads import choose_threads
 from lorid_edge.errors import ConversionError
-from lorid_edge.formats.gguf import GgufFile, check_base
+from lorid_edge.formats.base_model import check_base
+from lorid_edge.formats.gguf import GgufFile
 from lorid_edge.loading import weights_identity
 from lorid_edge.packs.places import Places
 

@@ -28,7 +28,7 @@ from lorid_edge.convert.torch_logits import torch_logits
 from lorid_edge.convert.verification_prompts import PROMPTS
 from lorid_edge.errors import ConversionError
 from lorid_edge.formats.adapters import check_adapter
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.formats.base_model import check_base
 
 SMALLEST_POSITIONS, LARGEST_POSITIONS = 1, 4096
 _LONGEST_PROMPT_TOKENS = 512

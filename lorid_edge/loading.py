@@ -17,7 +17,8 @@ from lorid_edge.engine.probe import ProbeResult, probe
 from lorid_edge.engine.prompt_store import PromptStore
 from lorid_edge.engine.threads import ThreadChoice, choose_threads
 from lorid_edge.errors import MemoryShortageError, UsageError
-from lorid_edge.formats.gguf import GgufFile, check_base
+from lorid_edge.formats.base_model import check_base
+from lorid_edge.formats.gguf import GgufFile
 from lorid_edge.loop.deliberation import Workplace
 from lorid_edge.loop.prompts import RolePrompts
 from lorid_edge.packs.manifest import PackManifest

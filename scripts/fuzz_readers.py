@@ -63,7 +63,7 @@ def _originals(folder: Path) -> dict[str, list[bytes]]:
     from random_base import write_random_base
 
     from lorid_edge.convert.lora import LoraConversion, convert_lora
-    from lorid_edge.formats.gguf import check_base
+    from lorid_edge.formats.base_model import check_base
     from lorid_edge.packs.store import PackStore
 
     tiny = PackStore().find("tiny").base_path

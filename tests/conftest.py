@@ -130,7 +130,7 @@ def write_adapter(tiny_base: Path) -> Callable[[Path, int], str]:
     import gguf
     import numpy as np
 
-    from lorid_edge.formats.gguf import check_base
+    from lorid_edge.formats.base_model import check_base
 
     base = check_base(tiny_base)
     suffixes = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")

@@ -52,7 +52,7 @@ def test_the_pages_have_examples() -> None:
 def adapters(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the adapter that the examples convert, and what becomes of it."""
     from lorid_edge.convert.lora import LoraConversion, convert_lora
-    from lorid_edge.formats.gguf import check_base
+    from lorid_edge.formats.base_model import check_base
 
     folder = tmp_path_factory.mktemp("adapters")
     peft = write_random_adapter(RandomAdapter(), check_base(tiny_base), folder / "peft-adapter")

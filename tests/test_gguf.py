@@ -14,7 +14,9 @@ import pytest
 
 from lorid_edge.errors import AdapterError, ModelFileError
 from lorid_edge.formats.adapters import check_adapter, read_adapter
-from lorid_edge.formats.gguf import TENSOR_TYPES, check_base, read_gguf
+from lorid_edge.formats.base_model import check_base
+from lorid_edge.formats.gguf import read_gguf
+from lorid_edge.formats.gguf_types import TENSOR_TYPES
 from lorid_edge.roles import Role
 
 WIDTH, HIDDEN, TOKENS = 32, 64, 7

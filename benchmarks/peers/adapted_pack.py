@@ -27,7 +27,8 @@ from lorid_edge.convert.architectures import Architecture
 from lorid_edge.convert.gguf_adapter import read_gguf_adapter
 from lorid_edge.convert.lora import LoraConversion, convert_lora
 from lorid_edge.convert.lora_adapter import common_alpha, fold
-from lorid_edge.formats.gguf import GgufFile, check_base
+from lorid_edge.formats.base_model import check_base
+from lorid_edge.formats.gguf import GgufFile
 from lorid_edge.formats.safetensors import write_safetensors
 from lorid_edge.packs.manifest import MANIFEST_NAME
 from lorid_edge.packs.store import Pack, PackStore

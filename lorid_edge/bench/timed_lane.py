@@ -65,7 +65,7 @@ class TimedLane(Lane):
         super()._decode()
         self._decode_seconds += time.perf_counter() - began
         for output in range(self._batch.outputs):
-            logits = self._logits(output)
+            logits = self._context.logits(self._batch, output)
             began = time.perf_counter()
             self._samplers[output % len(self._samplers)].sample(logits)
             self._sampling_seconds += time.perf_counter() - began

@@ -17,7 +17,8 @@ from lorid_edge.engine.sampling import SamplingSettings
 from lorid_edge.engine.sequence import GenerationRequest
 from lorid_edge.engine.threads import choose_threads
 from lorid_edge.errors import ContextOverflowError, MemoryShortageError
-from lorid_edge.formats.gguf import GgufFile, check_base
+from lorid_edge.formats.base_model import check_base
+from lorid_edge.formats.gguf import GgufFile
 from lorid_edge.loading import FIXED_PROMPT_TOKENS, kv_bytes_per_token
 from lorid_edge.loop.prompts import PromptTemplate
 from lorid_edge.packs.places import Places

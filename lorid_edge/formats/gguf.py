@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import NoReturn, overload
 
 from lorid_edge.errors import ModelFileError
+from lorid_edge.formats.gguf_types import ARRAY, SCALARS, STRING, TENSOR_TYPES
 
 DEFAULT_ALIGNMENT_BYTES = 32
 MAX_HEADER_BYTES = 256 * 2**20  # the largest vocabularies in use need about 16 MiB
@@ -28,73 +29,8 @@ MAX_TENSOR_ELEMENTS = 2**63 - 1  # int64_t in llama.cpp
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 
-SCALARS = {
-    0: ("uint8", struct.Struct("<B")),
-    1: ("int8", struct.Struct("<b")),
-    2: ("uint16", struct.Struct("<H")),
-    3: ("int16", struct.Struct("<h")),
-    4: ("uint32", _U32),
-    5: ("int32", struct.Struct("<i")),
-    6: ("float32", struct.Struct("<f")),
-    7: ("bool", struct.Struct("<?")),
-    10: ("uint64", _U64),
-    11: ("int64", struct.Struct("<q")),
-    12: ("float64", struct.Struct("<d")),
-}
-STRING, ARRAY = 8, 9
-
 _MIN_METADATA_BYTES = 8 + 1 + 4 + 1  # key length, key, type, value
 _MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8  # name length, name, rank, one dimension, type, offset
-
-
-@dataclass(frozen=True)
-class TensorType:
-    """How ggml packs one type: `block_elements` values in `block_bytes` bytes."""
-
-    name: str
-    block_elements: int
-    block_bytes: int
-
-
-TENSOR_TYPES: Mapping[int, TensorType] = MappingProxyType(
-    {
-        0: TensorType("F32", 1, 4),
-        1: TensorType("F16", 1, 2),
-        2: TensorType("Q4_0", 32, 18),
-        3: TensorType("Q4_1", 32, 20),
-        6: TensorType("Q5_0", 32, 22),
-        7: TensorType("Q5_1", 32, 24),
-        8: TensorType("Q8_0", 32, 34),
-        9: TensorType("Q8_1", 32, 36),
-        10: TensorType("Q2_K", 256, 84),
-        11: TensorType("Q3_K", 256, 110),
-        12: TensorType("Q4_K", 256, 144),
-        13: TensorType("Q5_K", 256, 176),
-        14: TensorType("Q6_K", 256, 210),
-        15: TensorType("Q8_K", 256, 292),
-        16: TensorType("IQ2_XXS", 256, 66),
-        17: TensorType("IQ2_XS", 256, 74),
-        18: TensorType("IQ3_XXS", 256, 98),
-        19: TensorType("IQ1_S", 256, 50),
-        20: TensorType("IQ4_NL", 32, 18),
-        21: TensorType("IQ3_S", 256, 110),
-        22: TensorType("IQ2_S", 256, 82),
-        23: TensorType("IQ4_XS", 256, 136),
-        24: TensorType("I8", 1, 1),
-        25: TensorType("I16", 1, 2),
-        26: TensorType("I32", 1, 4),
-        27: TensorType("I64", 1, 8),
-        28: TensorType("F64", 1, 8),
-        29: TensorType("IQ1_M", 256, 56),
-        30: TensorType("BF16", 1, 2),
-        34: TensorType("TQ1_0", 256, 54),
-        35: TensorType("TQ2_0", 256, 66),
-        39: TensorType("MXFP4", 32, 17),
-        40: TensorType("NVFP4", 64, 36),
-        41: TensorType("Q1_0", 128, 18),
-    }
-)
-"""The types that ggml knows, by their number in the file."""
 
 
 MetadataScalar = bool | int | float | str
@@ -420,59 +356,3 @@ class _HeaderReader:
             )
             previous, free_from = repr(tensor.name), end
         return {tensor.name: placed[tensor.name] for tensor in relative}
-
-
-_VOCABULARY_ARRAYS = {
-    "tokenizer.ggml.scores": "array[float32]",
-    "tokenizer.ggml.token_type": "array[int32]",
-}
-
-
-def check_base(path: str | Path) -> GgufFile:
-    """Read the GGUF file at `path` and check that it can serve as a base model.
-
-    It must be one whole model with an architecture, a tokenizer and token embeddings whose
-    sizes agree: llama.cpp indexes the vocabulary's arrays without looking at their lengths.
-    Raises ModelFileError with all problems at once.
-    """
-    gguf = read_gguf(path)
-    if gguf.text("general.type") == "adapter":
-        raise ModelFileError(
-            f"{gguf.path}: this is a LoRA adapter, expected a base model; "
-            "name it as a role's adapter instead"
-        )
-    problems = [*_model_problems(gguf), *_vocabulary_problems(gguf)]
-    if problems:
-        raise ModelFileError(f"{gguf.path}: not a usable base model: " + "; ".join(problems))
-    return gguf
-
-
-def _model_problems(gguf: GgufFile) -> Iterator[str]:
-    if not gguf.architecture:
-        yield "general.architecture is missing or no string"
-    split_count = gguf.metadata.get("split.count", 1)
-    if split_count != 1:
-        yield f"it is one of {split_count} split files, expected one whole file"
-    if "token_embd.weight" not in gguf.tensors:
-        yield "the tensor token_embd.weight is missing"
-
-
-def _vocabulary_problems(gguf: GgufFile) -> Iterator[str]:
-    if not gguf.text("tokenizer.ggml.model"):
-        yield "tokenizer.ggml.model is missing or no string"
-    tokens = gguf.metadata.get("tokenizer.ggml.tokens")
-    if not isinstance(tokens, MetadataArray) or tokens.item_type != "string" or not tokens:
-        yield "tokenizer.ggml.tokens is missing or no array of strings"
-        return
-    embeddings = gguf.tensors.get("token_embd.weight")
-    if embeddings is not None and embeddings.shape[1:] != (len(tokens),):
-        yield f"token_embd.weight has the shape {embeddings.shape} for {len(tokens)} tokens"
-    for key, expected in _VOCABULARY_ARRAYS.items():
-        got = gguf.metadata_types.get(key, expected)
-        if got != expected:
-            yield f"{key} is {got}, expected {expected}"
-        value = gguf.metadata.get(key)
-        if isinstance(value, MetadataArray) and len(value) != len(tokens):
-            yield f"{key} has {len(value)} items for {len(tokens)} tokens"
-    if gguf.metadata_types.get("tokenizer.ggml.merges", "array[string]") != "array[string]":
-        yield "tokenizer.ggml.merges is no array of strings"

@@ -15,16 +15,13 @@ from typing import BinaryIO
 
 from lorid_edge.errors import ModelFileError
 from lorid_edge.formats.gguf import (
-    ARRAY,
     DEFAULT_ALIGNMENT_BYTES,
     MAX_TENSOR_NAME_BYTES,
-    SCALARS,
-    STRING,
-    TENSOR_TYPES,
     GgufFile,
     MetadataArray,
     MetadataValue,
 )
+from lorid_edge.formats.gguf_types import ARRAY, SCALARS, STRING, TENSOR_TYPES
 
 VERSION = 3
 _SCALAR_NUMBERS = {name: number for number, (name, _) in SCALARS.items()}

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from lorid_edge.errors import AdapterError, LoridError, ModelFileError, PackError
 from lorid_edge.formats.adapters import AdapterInfo, check_adapter
-from lorid_edge.formats.gguf import GgufFile, check_base
+from lorid_edge.formats.base_model import check_base
+from lorid_edge.formats.gguf import GgufFile
 from lorid_edge.packs.checksums import known_sha256_of, remove_stamp, sha256_of
 from lorid_edge.packs.download import ProgressCallback, file_lock, pull_base
 from lorid_edge.packs.manifest import MANIFEST_NAME, PackManifest, load_manifest

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorid_edge.errors import LoridError, ModelFileError
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.formats.base_model import check_base
 from lorid_edge.packs.checksums import known_sha256_of
 from lorid_edge.packs.manifest import Prompt, Roles, RoleSettings
 from lorid_edge.packs.places import Places, is_offline

@@ -10,7 +10,7 @@ from random_adapter import RandomAdapter, write_random_adapter
 from random_base import write_random_base
 
 from lorid_edge.convert.lora import LoraConversion, convert_lora
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.formats.base_model import check_base
 
 ARCHITECTURES = ("llama", "qwen2", "gemma3")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from lorid_edge.convert.gguf_adapter import read_gguf_adapter
 from lorid_edge.convert.peft_config import CONFIG_NAME, read_config
 from lorid_edge.errors import LoridError
-from lorid_edge.formats.gguf import MetadataArray, check_base, read_gguf
+from lorid_edge.formats.base_model import check_base
+from lorid_edge.formats.gguf import MetadataArray, read_gguf
 from lorid_edge.formats.safetensors import read_safetensors
 
 ALLOWED_BYTES = 64 * 2**20

@@ -142,7 +142,7 @@ def test_an_interrupted_merge_leaves_nothing(
 ) -> None:
     from random_adapter import RandomAdapter, write_random_adapter
 
-    from lorid_edge.formats.gguf import check_base
+    from lorid_edge.formats.base_model import check_base
 
     write_random_adapter(RandomAdapter(), check_base(tiny_base), tmp_path / "peft")
     assert run("lora", "peft", "--base", tiny_base, "-o", "a.gguf").returncode == 0

@@ -20,7 +20,8 @@ from lorid_edge.convert.lora import LoraConversion, convert_lora
 from lorid_edge.convert.peft_adapter import read_peft
 from lorid_edge.errors import AdapterError, ConversionError, LoridError, ModelFileError
 from lorid_edge.formats.adapter_card import AdapterCard
-from lorid_edge.formats.gguf import check_base, read_gguf
+from lorid_edge.formats.base_model import check_base
+from lorid_edge.formats.gguf import read_gguf
 from lorid_edge.formats.safetensors import read_safetensors, write_safetensors
 from lorid_edge.packs.checksums import sha256_of
 from lorid_edge.roles import Role

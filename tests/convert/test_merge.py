@@ -17,7 +17,8 @@ from lorid_edge.convert.merge import Merge, merge
 from lorid_edge.convert.quantize import Quantization, quantize
 from lorid_edge.convert.tensor_data import MappedTensors, read_tensor
 from lorid_edge.errors import AdapterError, ConversionError, UsageError
-from lorid_edge.formats.gguf import check_base, read_gguf
+from lorid_edge.formats.base_model import check_base
+from lorid_edge.formats.gguf import read_gguf
 from lorid_edge.formats.gguf_writer import metadata_of
 
 QUERY = "blk.1.attn_q.weight"

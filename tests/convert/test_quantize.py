@@ -8,7 +8,7 @@ import pytest
 
 from lorid_edge.convert.quantize import Quantization, quantize, run_quantizer
 from lorid_edge.errors import ConversionError, ModelFileError, UsageError
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.formats.base_model import check_base
 
 
 def test_quantizes_and_reports_progress(base: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from lorid_edge import Solver
 from lorid_edge.convert.lora import LoraConversion, convert_lora
 from lorid_edge.errors import AdapterError
 from lorid_edge.formats.adapter_card import AdapterCard
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.formats.base_model import check_base
 from lorid_edge.loading import LoadSettings
 from lorid_edge.packs.checksums import sha256_of
 from lorid_edge.packs.store import PackStore

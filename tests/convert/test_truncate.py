@@ -17,7 +17,7 @@ from lorid_edge.convert.lora import LoraConversion, convert_lora
 from lorid_edge.convert.peft_adapter import read_peft
 from lorid_edge.convert.truncate import Truncation, choose_ranks, decompose, truncate
 from lorid_edge.errors import AdapterError, ConversionError, UsageError
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.formats.base_model import check_base
 
 MakePeft = Callable[..., Path]
 

@@ -17,7 +17,7 @@ from lorid_edge.convert.merge import Merge, merge
 from lorid_edge.convert.truncate import Truncation, truncate
 from lorid_edge.convert.verification import Tolerance, Verification, compare, verify
 from lorid_edge.errors import AdapterError, ConversionError
-from lorid_edge.formats.gguf import check_base
+from lorid_edge.formats.base_model import check_base
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

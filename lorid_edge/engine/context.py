@@ -1,0 +1,143 @@
+"""One llama.cpp context: its decodes, their logits, and the KV of its sequences."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from lorid_edge.engine import native
+from lorid_edge.engine.batch import Batch
+from lorid_edge.engine.model import AdapterKey, Model
+from lorid_edge.engine.sampling import LogitsRow
+from lorid_edge.errors import CancelledError, EngineError
+
+BATCH_TOKENS = 512
+"""Most tokens of one decode; a longer prompt takes several, with a chance to stop between."""
+
+
+class Context:
+    """A context of a model. Not thread-safe, but for the abort flag.
+
+    A sequence is known by an identifier, which is taken from a pool and given back by `forget`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        abort: native.AbortFlag,
+        *,
+        cells: int,
+        sequences: int,
+        outputs: int,
+        threads: int,
+    ) -> None:
+        """Args:
+        cells: tokens of KV cache, shared by all sequences.
+        sequences: most sequences at once (at most 256).
+        outputs: most rows of logits of one decode.
+
+        Raises EngineError if llama.cpp has no memory for it.
+        """
+        self._binding = binding = native.load()
+        self._model = model
+        self._abort = abort
+        parameters = binding.llama_context_default_params()
+        parameters.n_ctx = cells
+        parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
+        parameters.n_seq_max = sequences
+        # llama.cpp aborts if this is less than the number of sequences.
+        parameters.n_outputs_max = max(outputs, sequences)
+        parameters.n_outputs_max_per_seq = parameters.n_outputs_max
+        parameters.n_threads = parameters.n_threads_batch = threads
+        parameters.kv_unified = True  # else cells are split per sequence and cannot be shared
+        parameters.no_perf = True
+        with model.occupancy.use():
+            self._native: Any = binding.llama_init_from_model(model.handle, parameters)
+        if not self._native:
+            raise EngineError(
+                f"llama.cpp cannot make a context of {cells} tokens for {model.path.name}"
+                "; memory is the usual reason. Use a smaller --width or a smaller pack."
+            )
+        abort.attach(self._native)
+        self._memory: Any = binding.llama_get_memory(self._native)
+        self._free_identifiers = list(range(sequences))[::-1]
+
+    def apply(self, key: AdapterKey) -> None:
+        """Decode under another adapter from now on; the KV has to be cleared before."""
+        self._model.apply_adapter(self._native, key)
+
+    def decode(self, batch: Batch) -> None:
+        """Decode once.
+
+        Raises:
+            CancelledError: the abort flag was set meanwhile. What the KV holds is not known then.
+            EngineError: llama.cpp failed.
+        """
+        with self._model.occupancy.use():
+            status = self._binding.llama_decode(self._native, batch.native)
+        if status == 0:
+            return
+        if status == 2 and self._abort.is_set():
+            raise CancelledError("Cancelled.")
+        reason = {1: "no room in the KV cache", 2: "aborted"}.get(status, "internal error")
+        raise EngineError(
+            f"llama_decode failed with status {status} ({reason}) on {batch.size} tokens. "
+            "Run 'lorid-edge doctor'; with LORID_EDGE_DEBUG=1 the log says more."
+        )
+
+    def logits(self, batch: Batch, output: int) -> LogitsRow:
+        """Logits of the `output`-th token that asked for them; valid until the next decode."""
+        position = batch.output_position(output)
+        pointer = self._binding.llama_get_logits_ith(self._native, position)
+        return np.ctypeslib.as_array(pointer, (self._model.vocabulary_size,))
+
+    # --- sequences --------------------------------------------------------------------------
+
+    @property
+    def has_free_sequence(self) -> bool:
+        return bool(self._free_identifiers)
+
+    def take_sequence(self) -> int:
+        """The identifier of an empty sequence."""
+        return self._free_identifiers.pop()
+
+    def forget(self, identifier: int) -> None:
+        """Drop what a sequence holds, and let its identifier be taken again."""
+        self._binding.llama_memory_seq_rm(self._memory, identifier, -1, -1)
+        self._free_identifiers.append(identifier)
+
+    def copy(self, source: int, target: int, tokens: int) -> None:
+        """Let `target` begin with the first `tokens` of `source`; both share their cells."""
+        if tokens:
+            self._binding.llama_memory_seq_cp(self._memory, source, target, 0, tokens)
+
+    def clear(self) -> None:
+        """Empty the KV; moves the place where the search for free cells begins to the start."""
+        self._binding.llama_memory_clear(self._memory, False)
+
+    def state_of(self, identifier: int) -> bytes:
+        """The KV of a sequence, as llama.cpp writes it."""
+        size = self._binding.llama_state_seq_get_size(self._native, identifier)
+        buffer = (ctypes.c_uint8 * size)()
+        self._binding.llama_state_seq_get_data(self._native, buffer, size, identifier)
+        return bytes(buffer)
+
+    def restore(self, identifier: int, data: bytes) -> bool:
+        """Fill a sequence with what `state_of` gave; whether llama.cpp took all of it."""
+        buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
+        read_bytes = self._binding.llama_state_seq_set_data(
+            self._native, buffer, len(data), identifier
+        )
+        return bool(read_bytes == len(data))
+
+    def close(self) -> None:
+        """Free it; it may be closed twice."""
+        if self._native:
+            self._binding.llama_free(self._native)
+            self._native = None
+
+    @property
+    def is_closed(self) -> bool:
+        return self._native is None
