@@ -81,7 +81,7 @@ def test_verify_passes_and_fails_with_exit_codes(
 ) -> None:
     pytest.importorskip("torch")
     good = run("verify", peft, adapter, "--base", base, "--positions", 48)
-    assert (good.returncode, good.stderr) == (0, "")
+    assert good.returncode == 0, good.stderr  # which tells the progress if it takes long
     assert "next token agrees  100.00 %" in good.stdout
     assert run("truncate", adapter, "--rank", 2, "-o", "t.gguf").returncode == 0
     bad = run("verify", peft, "t.gguf", "--base", base, "--positions", 48, "--json")
