@@ -137,7 +137,3 @@ class Context:
         if self._native:
             self._binding.llama_free(self._native)
             self._native = None
-
-    @property
-    def is_closed(self) -> bool:
-        return self._native is None

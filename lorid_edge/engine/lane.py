@@ -210,8 +210,6 @@ class Lane:
 
     def close(self) -> None:
         """Free the context."""
-        if self._context.is_closed:
-            return
         self._waiting.clear()
         for ticket in list(self._running):
             self._retire(ticket)
