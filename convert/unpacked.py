@@ -1,9 +1,10 @@
-"""A copy of a base with its weights unpacked to bfloat16, for decoding many samples at once.
+"""A copy of a base with its weights unpacked to 16 bits, for decoding many samples at once.
 
 One sample at a time is bound by reading the weights, so that packed ones are best. Many at once are
-bound by arithmetic: where the CPU multiplies bfloat16, unpacked weights can be twice as fast, at
-three times the memory (docs/experiments.md). The weights are the same up to one rounding to eight
-bits of mantissa, and activations are rounded less than beside packed weights.
+bound by arithmetic: where the CPU multiplies bfloat16, unpacked weights can be twice as fast, and
+with float16 on a CPU that has AVX2 alone by half, at three times the memory (docs/experiments.md).
+The weights are the same up to one rounding (8 and 11 bits of mantissa), and activations are rounded
+less than beside packed weights.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from lorid_edge.convert.output import Progress, new_file
 from lorid_edge.convert.quantize import run_quantizer
 from lorid_edge.engine import native
 from lorid_edge.engine.memory import available_bytes
-from lorid_edge.engine.pace import decode_tokens_per_second
+from lorid_edge.engine.pace import tokens_per_second
 from lorid_edge.engine.threads import choose_threads
 from lorid_edge.errors import ConversionError
 from lorid_edge.formats.base_model import check_base
@@ -30,11 +31,10 @@ MANY_SAMPLES = 8
 """From so many samples at once on, unpacked weights are worth a thought."""
 
 LEAST_GAIN = 1.15
-"""How much faster the copy has to decode to be kept."""
+"""How much faster the copy has to be to be kept."""
 
 _PACED_SAMPLES = 16
 _SPARE = 1.2
-_TYPE = "BF16"
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,19 @@ def choose_weights(
     """
     if samples < MANY_SAMPLES:
         return Weights(None, f"fewer than {MANY_SAMPLES} samples at once")
-    if not multiplies_bfloat16():
-        return Weights(None, "this CPU or this build of llama.cpp does not multiply bfloat16")
-    copy = places.unpacked(sha256, base.name)
+    unpacked_type = fast_type()
+    if unpacked_type is None:
+        return Weights(
+            None, "this CPU or this build of llama.cpp is not fast with unpacked weights"
+        )
+    copy = places.unpacked(sha256, base.name, unpacked_type)
     gain = _known_gain(copy)
     if gain is None:
         size_bytes = _unpacked_bytes(check_base(base))
         if shortage := _shortage(size_bytes, places.home):
             return Weights(None, shortage)
         try:
-            _make(base, copy, on_progress)
+            _make(base, copy, unpacked_type, on_progress)
             gain = _measure_gain(base, copy, choose_threads(threads).threads)
         except ConversionError as error:
             return Weights(None, str(error))
@@ -89,7 +92,7 @@ def choose_weights(
         copy.unlink(missing_ok=True)
         return Weights(None, f"unpacked weights are {gain:.2f} times as fast, which is too little")
     check_base(copy)
-    return Weights(copy, f"unpacked weights decode {gain:.1f} times as fast here")
+    return Weights(copy, f"unpacked weights ({unpacked_type}) are {gain:.1f} times as fast here")
 
 
 def weight_types(path: Path) -> set[str]:
@@ -97,10 +100,17 @@ def weight_types(path: Path) -> set[str]:
     return {tensor.type for tensor in check_base(path).tensors.values()}
 
 
-def multiplies_bfloat16() -> bool:
-    """Whether this build of llama.cpp multiplies bfloat16 with instructions of this CPU."""
+def fast_type() -> str | None:
+    """The type that this build of llama.cpp multiplies in bulk with instructions of this CPU.
+
+    BF16 with AVX512_BF16, F16 where the CPU widens and multiplies it (F16C, FMA); None elsewhere,
+    where nothing was measured.
+    """
     told: bytes = native.load().llama_print_system_info()
-    return b"AVX512_BF16 = 1" in told
+    if b"AVX512_BF16 = 1" in told:
+        return "BF16"
+    is_there = all(f"{name} = 1".encode() in told for name in ("F16C", "FMA", "LLAMAFILE"))
+    return "F16" if is_there else None
 
 
 def _shortage(size_bytes: int, home: Path) -> str:
@@ -118,16 +128,16 @@ def _unpacked_bytes(base: GgufFile) -> int:
     return sum(2 * math.prod(tensor.shape) for tensor in base.tensors.values())
 
 
-def _make(base: Path, copy: Path, on_progress: Progress | None) -> None:
+def _make(base: Path, copy: Path, unpacked_type: str, on_progress: Progress | None) -> None:
     copy.parent.mkdir(parents=True, exist_ok=True)
     with new_file(copy, force=True) as temporary:
-        run_quantizer(base, temporary, _TYPE, on_progress, allow_requantize=True)
+        run_quantizer(base, temporary, unpacked_type, on_progress, allow_requantize=True)
 
 
 def _measure_gain(base: Path, copy: Path, threads: int) -> float:
     """Tokens per second with the copy, as a ratio to the base; remembered."""
-    packed = decode_tokens_per_second(base, _PACED_SAMPLES, threads)
-    unpacked = decode_tokens_per_second(copy, _PACED_SAMPLES, threads)
+    packed = tokens_per_second(base, _PACED_SAMPLES, threads)
+    unpacked = tokens_per_second(copy, _PACED_SAMPLES, threads)
     gain = unpacked / packed
     with new_file(_note(copy), force=True) as temporary:
         temporary.write_text(json.dumps({"library": native.library_hash(), "gain": gain}), "utf-8")

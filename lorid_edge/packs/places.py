@@ -64,9 +64,14 @@ class Places:
         """A base model. A file gets this name only after its SHA-256 matched."""
         return self.home / "bases" / f"{sha256[:12]}-{file_name}"
 
-    def unpacked(self, sha256: str, file_name: str) -> Path:
+    def unpacked(self, sha256: str, file_name: str, weight_type: str) -> Path:
         """The copy of a base with unpacked weights, which can be made again at any time."""
-        return self.home / "unpacked" / f"{sha256[:12]}-bf16-{file_name.partition('-')[2]}"
+        name = f"{sha256[:12]}-{weight_type.lower()}-{file_name.partition('-')[2]}"
+        return self.home / "unpacked" / name
+
+    def unpacked_copies(self, sha256: str) -> list[Path]:
+        """The copies of a base that are here, of any type, with the notes beside them."""
+        return sorted((self.home / "unpacked").glob(f"{sha256[:12]}-*"))
 
     def dataset(self, sha256: str, file_name: str) -> Path:
         """A file of a data set, named like a base once its SHA-256 matched."""

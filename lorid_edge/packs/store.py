@@ -148,8 +148,8 @@ class PackStore:
             return Removal(0, f"kept {pack.base_path.name}: {', '.join(users)} uses it too")
         base = pack.manifest.base
         download = pack.places.download(base.sha256)
-        copy = pack.places.unpacked(base.sha256, pack.base_path.name)
-        paths = [pack.base_path, copy, *(path for path in download.rglob("*") if path.is_file())]
+        copies = pack.places.unpacked_copies(base.sha256)
+        paths = [pack.base_path, *copies, *(path for path in download.rglob("*") if path.is_file())]
         paths = [path for path in paths if path.is_file()]
         if not paths:
             return Removal(0, f"nothing to remove: the base of {pack.name} is not here")
@@ -157,7 +157,8 @@ class PackStore:
         try:
             with file_lock(base, pack.places):
                 pack.base_path.unlink(missing_ok=True)
-                copy.unlink(missing_ok=True)
+                for copy in copies:
+                    copy.unlink(missing_ok=True)
                 remove_stamp(pack.base_path, pack.places.verified)
                 shutil.rmtree(download, ignore_errors=True)
         except OSError as error:

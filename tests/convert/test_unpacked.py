@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lorid_edge.convert import unpacked
 from lorid_edge.convert.quantize import Quantization, quantize
-from lorid_edge.convert.unpacked import choose_weights, multiplies_bfloat16, weight_types
+from lorid_edge.convert.unpacked import choose_weights, fast_type, weight_types
 from lorid_edge.packs.places import Places
 
 SHA256 = "ab" * 32
@@ -25,7 +26,7 @@ def packed(base: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def multiplying(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a CPU that multiplies bfloat16; llama.cpp decodes such weights on any."""
-    monkeypatch.setattr(unpacked, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(unpacked, "fast_type", lambda: "BF16")
 
 
 def gain(monkeypatch: pytest.MonkeyPatch, ratio: float) -> list[Path]:
@@ -36,7 +37,7 @@ def gain(monkeypatch: pytest.MonkeyPatch, ratio: float) -> list[Path]:
         timed.append(path)
         return ratio if "bf16" in path.name else 1.0
 
-    monkeypatch.setattr(unpacked, "decode_tokens_per_second", pace)
+    monkeypatch.setattr(unpacked, "tokens_per_second", pace)
     return timed
 
 
@@ -65,7 +66,7 @@ def test_a_copy_that_does_not_pay_is_deleted_and_not_made_again(
         weights = choose_weights(packed, SHA256, 16, places)
         assert weights.file is None
         assert "1.05 times" in weights.reason
-    assert not places.unpacked(SHA256, packed.name).exists()
+    assert not places.unpacked(SHA256, packed.name, "BF16").exists()
     assert len(timed) == 2
 
 
@@ -91,21 +92,33 @@ def test_a_damaged_note_only_costs_another_timing(
 ) -> None:
     gain(monkeypatch, 2.0)
     places = Places(tmp_path / "home")
-    copy = places.unpacked(SHA256, packed.name)
+    copy = places.unpacked(SHA256, packed.name, "BF16")
     copy.parent.mkdir(parents=True)
     copy.with_suffix(".json").write_text(note, "utf-8")
     assert choose_weights(packed, SHA256, 16, places).file == copy
 
 
-def test_few_samples_or_a_cpu_without_bfloat16_keep_the_base(
+def test_few_samples_or_a_cpu_that_gains_nothing_keep_the_base(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = Places(tmp_path / "home")
-    monkeypatch.setattr(unpacked, "multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(unpacked, "fast_type", lambda: None)
     assert choose_weights(packed, SHA256, 16, places).file is None
-    monkeypatch.setattr(unpacked, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(unpacked, "fast_type", lambda: "BF16")
     assert choose_weights(packed, SHA256, 7, places).file is None
     assert not places.home.exists()
+
+
+def test_a_cpu_without_bfloat16_gets_float16(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacked, "fast_type", lambda: "F16")
+    monkeypatch.setattr(
+        unpacked, "tokens_per_second", lambda path, *_: 2.0 if "-f16-" in path.name else 1.0
+    )
+    copy = choose_weights(packed, SHA256, 16, Places(tmp_path / "home")).file
+    assert copy is not None
+    assert weight_types(copy) <= {"F16", "F32"}
 
 
 def test_no_room_on_the_disk_keeps_the_base(
@@ -117,16 +130,38 @@ def test_no_room_on_the_disk_keeps_the_base(
     assert "on the disk" in weights.reason
 
 
-def test_whether_the_cpu_multiplies_bfloat16_is_what_llama_says() -> None:
-    from lorid_edge.engine import native
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (b"CPU : F16C = 1 | FMA = 1 | AVX512_BF16 = 1 | LLAMAFILE = 1 | ", "BF16"),
+        (b"CPU : AVX2 = 1 | F16C = 1 | FMA = 1 | LLAMAFILE = 1 | ", "F16"),
+        (b"CPU : AVX2 = 1 | F16C = 1 | FMA = 1 | ", None),
+        (b"CPU : NEON = 1 | ARM_FMA = 1 | LLAMAFILE = 1 | ", None),
+    ],
+)
+def test_the_type_follows_what_llama_says_of_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, told: bytes, expected: str | None
+) -> None:
+    library = SimpleNamespace(llama_print_system_info=lambda: told)
+    monkeypatch.setattr(unpacked.native, "load", lambda: library)
+    assert fast_type() == expected
 
-    assert multiplies_bfloat16() == (b"AVX512_BF16 = 1" in native.load().llama_print_system_info())
 
-
-@pytest.mark.skipif(not multiplies_bfloat16(), reason="needs a CPU that multiplies bfloat16")
+@pytest.mark.skipif(fast_type() is None, reason="needs a CPU with bfloat16, or F16C and FMA")
 def test_both_are_timed_for_real(packed: Path, tmp_path: Path) -> None:
     places = Places(tmp_path / "home")
     weights = choose_weights(packed, SHA256, 16, places)
-    note = json.loads(places.unpacked(SHA256, packed.name).with_suffix(".json").read_text())
+    (note_file,) = places.home.glob("unpacked/*.json")
+    note = json.loads(note_file.read_text())
     assert note["gain"] > 0
     assert (weights.file is not None) == (note["gain"] >= unpacked.LEAST_GAIN)
+
+
+def test_the_copies_of_a_base_are_found_with_their_notes(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    copy = places.unpacked(SHA256, "abababababab-packed.gguf", "F16")
+    other = places.unpacked("cd" * 32, "cdcdcdcdcdcd-packed.gguf", "F16")
+    for path in (copy, copy.with_suffix(".json"), other):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert places.unpacked_copies(SHA256) == [copy, copy.with_suffix(".json")]
