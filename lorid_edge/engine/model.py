@@ -6,7 +6,9 @@ llama.cpp abort the process. Not responsible for contexts and decoding (`lane`).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import numpy.typing as npt
 from lorid_edge.engine import memory, native
 from lorid_edge.engine.occupancy import Occupancy
 from lorid_edge.errors import AdapterError, EngineError
+from lorid_edge.formats.adapter_padding import write_padded
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ class Model:
         with self.occupancy.change():
             adapter = self._adapters.get(sha256)
             if adapter is None:
-                handle = self._binding.llama_adapter_lora_init(self.handle, str(path).encode())
+                handle = self._read_adapter(path)
                 if not handle:
                     raise AdapterError(
                         f"llama.cpp cannot load the adapter {path}; it was made for another base, "
@@ -191,6 +194,15 @@ class Model:
                     )
                 adapter = self._adapters[sha256] = _Adapter(handle)
             adapter.users += 1
+
+    def _read_adapter(self, path: Path) -> Any:
+        """llama.cpp's adapter of a file, with its rank filled up where that is faster."""
+        load = self._binding.llama_adapter_lora_init
+        with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix="lorid-") as folder:
+            padded = Path(folder) / "padded.gguf"
+            if write_padded(path, padded):
+                return load(self.handle, str(padded).encode())
+        return load(self.handle, str(path).encode())  # no room for the other: slower, and right
 
     def release_adapter(self, sha256: str) -> None:
         """End one use of an adapter; the last frees it. Contexts that used it are closed before."""
