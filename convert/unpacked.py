@@ -2,7 +2,7 @@
 
 One sample at a time is bound by reading the weights, so that packed ones are best. Many at once are
 bound by arithmetic: where the CPU multiplies bfloat16, unpacked weights can be twice as fast, and
-with float16 on a CPU that has AVX2 alone by half, at three times the memory (docs/experiments.md).
+float16 is faster by a third or more with AVX2 alone, at thrice the memory (docs/experiments.md).
 The weights are the same up to one rounding (8 and 11 bits of mantissa), and activations are rounded
 less than beside packed weights.
 """

@@ -198,11 +198,13 @@ class Model:
     def _read_adapter(self, path: Path) -> Any:
         """llama.cpp's adapter of a file, with its rank filled up where that is faster."""
         load = self._binding.llama_adapter_lora_init
-        with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix="lorid-") as folder:
-            padded = Path(folder) / "padded.gguf"
-            if write_padded(path, padded):
-                return load(self.handle, str(padded).encode())
-        return load(self.handle, str(path).encode())  # no room for the other: slower, and right
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # no room for the file: slower, and right
+                temporary = tempfile.TemporaryDirectory(prefix="lorid-", ignore_cleanup_errors=True)
+                padded = Path(stack.enter_context(temporary)) / "padded.gguf"
+                if write_padded(path, padded):
+                    path = padded
+            return load(self.handle, str(path).encode())
 
     def release_adapter(self, sha256: str) -> None:
         """End one use of an adapter; the last frees it. Contexts that used it are closed before."""

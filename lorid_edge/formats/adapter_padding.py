@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from lorid_edge.formats.adapters import ALPHA_KEY, EMBEDDING_SUFFIX, pair_up
 from lorid_edge.formats.gguf import GgufFile, TensorInfo, read_gguf
 from lorid_edge.formats.gguf_writer import Metadata, PlannedTensor, metadata_of, write_gguf
@@ -76,10 +78,9 @@ def _with_longer_rows(adapter: GgufFile, b: TensorInfo, rank: int) -> PlannedTen
     """lora_b: zeros behind each row."""
 
     def chunks() -> Iterable[bytes]:
-        content, row_bytes = _bytes_of(adapter, b), _VALUE_BYTES[b.type] * b.shape[0]
-        zeros = bytes(_VALUE_BYTES[b.type] * (rank - b.shape[0]))
-        rows = range(0, len(content), row_bytes)
-        yield b"".join(content[at : at + row_bytes] + zeros for at in rows)
+        rows = np.frombuffer(_bytes_of(adapter, b), np.uint8).reshape(b.shape[1], -1)
+        zero_bytes = _VALUE_BYTES[b.type] * (rank - b.shape[0])
+        yield np.pad(rows, ((0, 0), (0, zero_bytes))).tobytes()
 
     return PlannedTensor(b.name, (rank, b.shape[1]), b.type, chunks)
 
