@@ -3,8 +3,10 @@
     python benchmarks/peers/adapted_pack.py small
 
 A role without an adapter gets a random one: rank 16 on all linear layers, Q8_0, so weak that the
-text stays sensible. It costs what a trained one costs. PEFT folders are written from the GGUF
-files, rounded weights and all, so that every program computes with the same numbers.
+text stays sensible. It costs what a trained one costs. The pack's own get a rank that llama.cpp is
+fast with, as ours gives them when it loads them: no peer shall lose by an odd rank. PEFT folders
+are written from the GGUF files, rounded weights and all, so that every program computes with the
+same numbers.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from lorid_edge.convert.architectures import Architecture
 from lorid_edge.convert.gguf_adapter import read_gguf_adapter
 from lorid_edge.convert.lora import LoraConversion, convert_lora
 from lorid_edge.convert.lora_adapter import common_alpha, fold
+from lorid_edge.formats.adapter_padding import RANK_STEP, write_padded
 from lorid_edge.formats.base_model import check_base
 from lorid_edge.formats.gguf import GgufFile
 from lorid_edge.formats.safetensors import write_safetensors
@@ -57,7 +60,8 @@ def make_adapted_pack(name: str, parent: Path) -> Path:
     pack = store.find(name)
     store.pull(pack)
     folder = parent / pack.name
-    note = json.dumps({"manifest": pack.manifest.model_dump(mode="json"), "strength": STRENGTH})
+    made_with = {"strength": STRENGTH, "rank_step": RANK_STEP}
+    note = json.dumps({"manifest": pack.manifest.model_dump(mode="json"), **made_with})
     made_from = folder / "made_from.json"
     if made_from.is_file() and made_from.read_text("utf-8") == note:
         return folder
@@ -75,11 +79,12 @@ def make_adapted_pack(name: str, parent: Path) -> Path:
 
 
 def _adapter(pack: Pack, role: Role, base: GgufFile, folder: Path) -> Path:
-    """The pack's own adapter, copied, or else a random one."""
+    """The pack's own adapter with its rank filled up, or else a random one."""
     target = folder / adapter_file(role)
     own = pack.adapter_path(role)
     if own is not None:
-        shutil.copyfile(own, target)
+        if not write_padded(own, target):
+            shutil.copyfile(own, target)
         return target
     drawn = RandomAdapter(strength=STRENGTH, seed=list(Role).index(role))
     peft = write_random_adapter(drawn, base, folder / "drawn" / role.value)

@@ -1,4 +1,4 @@
-"""Ours and a peer on the same problems, in turns; prints the ratios.
+"""Ours and peers on the same problems, in turns; prints the ratios.
 
     python benchmarks/peers/compare.py --peer llama --pack small --problems 30
 
@@ -53,7 +53,7 @@ _PEER_ENVIRONMENT = {"GOMP_SPINCOUNT": "300000", "GGML_CPU_TILED_MM": "0"}
 def main() -> None:
     arguments = parse_arguments()
     settings = side_settings(arguments)
-    sides = [OURS, OURS_ALONE, arguments.peer]
+    sides = [OURS, OURS_ALONE, *arguments.peer]
     if arguments.without_one_at_a_time:
         sides.remove(OURS_ALONE)
     results = results_file(arguments, settings)
@@ -75,13 +75,13 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         status = 130
-    report(sides, list(blocks.values()), conditions)
+    report(sides, arguments.peer, list(blocks.values()), conditions)
     sys.exit(status)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peer", choices=PEERS, required=True)
+    parser.add_argument("--peer", choices=PEERS, nargs="+", required=True)
     parser.add_argument("--pack", default="small", help="a pack's name or folder")
     parser.add_argument("--problems", type=int, default=30, help="how many, from the end")
     parser.add_argument("--policy", default="adaptive")
@@ -157,7 +157,8 @@ def results_file(arguments: argparse.Namespace, settings: SideSettings) -> Path:
     identity = [asdict(settings), arguments.problems, arguments.block]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
     RESULTS.mkdir(parents=True, exist_ok=True)
-    return RESULTS / f"{Path(settings.pack).name}-{arguments.peer}-{digest}.jsonl"
+    peers = "-".join(arguments.peer)
+    return RESULTS / f"{Path(settings.pack).name}-{peers}-{digest}.jsonl"
 
 
 def read_blocks(path: Path) -> dict[tuple[str, int, int], Block]:
@@ -264,7 +265,7 @@ def describe(arguments: argparse.Namespace, settings: SideSettings) -> dict[str,
         except PackageNotFoundError:
             continue
     return {
-        "peer": arguments.peer,
+        "peers": arguments.peer,
         "settings": shown(settings),
         "problems": arguments.problems,
         "block": arguments.block,
@@ -283,13 +284,15 @@ def shown(settings: SideSettings) -> dict[str, Any]:
     return plain | {name: Path(plain[name]).name for name in places if plain[name]}
 
 
-def report(sides: list[str], blocks: list[Block], conditions: dict[str, Any]) -> None:
-    peer = sides[-1]
+def report(
+    sides: list[str], peers: list[str], blocks: list[Block], conditions: dict[str, Any]
+) -> None:
     summaries = {side: summary_of(side, blocks) for side in sides}
-    ratios = {f"{OURS} to {peer}": ratios_of(OURS, peer, blocks)}
-    if OURS_ALONE in sides:
-        ratios[f"{OURS_ALONE} to {peer}"] = ratios_of(OURS_ALONE, peer, blocks)
-        ratios[f"{OURS} to {OURS_ALONE}"] = ratios_of(OURS, OURS_ALONE, blocks)
+    ours = [side for side in sides if side not in peers]
+    pairs = [(mine, peer) for peer in peers for mine in ours]
+    if OURS_ALONE in ours:
+        pairs.append((OURS, OURS_ALONE))
+    ratios = {f"{mine} to {other}": ratios_of(mine, other, blocks) for mine, other in pairs}
     for line in lines_of(summaries, ratios):
         print(line)
     print(json.dumps({"conditions": conditions, "sides": summaries, "ratios": ratios}))
