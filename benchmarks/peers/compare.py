@@ -75,7 +75,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         status = 130
-    report(sides, arguments.peer, list(blocks.values()), conditions)
+    report(sides, list(blocks.values()), conditions)
     sys.exit(status)
 
 
@@ -284,12 +284,10 @@ def shown(settings: SideSettings) -> dict[str, Any]:
     return plain | {name: Path(plain[name]).name for name in places if plain[name]}
 
 
-def report(
-    sides: list[str], peers: list[str], blocks: list[Block], conditions: dict[str, Any]
-) -> None:
+def report(sides: list[str], blocks: list[Block], conditions: dict[str, Any]) -> None:
     summaries = {side: summary_of(side, blocks) for side in sides}
-    ours = [side for side in sides if side not in peers]
-    pairs = [(mine, peer) for peer in peers for mine in ours]
+    ours = [side for side in sides if side in (OURS, OURS_ALONE)]
+    pairs = [(mine, peer) for peer in sides if peer not in ours for mine in ours]
     if OURS_ALONE in ours:
         pairs.append((OURS, OURS_ALONE))
     ratios = {f"{mine} to {other}": ratios_of(mine, other, blocks) for mine, other in pairs}
