@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lorid_edge.engine.context import BATCH_TOKENS
 from lorid_edge.engine.engine import Engine, EngineSettings
-from lorid_edge.engine.lane import BATCH_TOKENS, SKIPPING_TOKENS, Lane, LaneSettings
+from lorid_edge.engine.feed import SKIPPING_TOKENS
+from lorid_edge.engine.lane import Lane, LaneSettings
 from lorid_edge.engine.model import BARE, AdapterKey, Model
 from lorid_edge.engine.native import AbortFlag
 from lorid_edge.engine.sampling import SamplingSettings

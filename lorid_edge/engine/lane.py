@@ -4,10 +4,10 @@ A lane decodes under one adapter at a time, because one decode applies the conte
 all its sequences. Its KV therefore belongs to that adapter and scale alone: switching clears it.
 
 Every step is one llama_decode. It carries the next token of each running sample, forced results
-whole, and, while a prompt is still to be evaluated, a slice of that prompt, alone if both together
-are many. A prompt that several samples share is evaluated once, in a sequence of its own (a held
-prompt), and copied: the copy shares cells and costs microseconds. The last prompt token is fed by
-each sample itself, so that each gets logits of its own.
+whole, and, while a prompt is still to be evaluated, a slice of that prompt (feed.py). A prompt that
+several samples share is evaluated once, in a sequence of its own (a held prompt), and copied: the
+copy shares cells and costs microseconds. The last prompt token is fed by each sample itself, so
+that each gets logits of its own.
 """
 
 from __future__ import annotations
@@ -18,23 +18,12 @@ from dataclasses import dataclass
 from lorid_edge.engine import native
 from lorid_edge.engine.batch import Batch
 from lorid_edge.engine.context import BATCH_TOKENS, Context
+from lorid_edge.engine.feed import MOST_OUTPUTS, FedSample, feed_prompt, feed_samples
 from lorid_edge.engine.held_prompts import FIXED, HeldPrompt, HeldPrompts
 from lorid_edge.engine.model import BARE, AdapterKey, Model
 from lorid_edge.engine.prompt_store import PromptStore
 from lorid_edge.engine.sequence import Finish, GenerationRequest, Sequence
 from lorid_edge.errors import ContextOverflowError, EngineError
-
-SKIPPING_TOKENS = 63
-"""Most tokens of one decode for which llama.cpp's attention passes over the cells of other samples.
-
-From 64 on it computes all cells and masks them after: 64 samples of 200 tokens took 974 ms a step
-on small, 63 some 180 (docs/experiments.md). Also bounds the rows of logits, 152,000 floats each.
-"""
-
-RIDING_TOKENS = 8
-"""Most tokens of samples that go along in the decode of a prompt, which saves reading the weights.
-
-32 of them beside a prompt of 126 tokens took 875 ms together and 474 ms one after the other."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +59,6 @@ class _Waiting:
 
 
 @dataclass
-class _Fed:
-    """A sample in a batch: how many of its tokens, and its rows of logits."""
-
-    ticket: int
-    sequence: Sequence
-    tokens: int
-    rows: range
-
-
-@dataclass
 class LaneTokens:
     """Tokens that passed through a lane since it was last asked."""
 
@@ -104,7 +83,7 @@ class Lane:
             abort,
             cells=settings.cells,
             sequences=settings.sequences,
-            outputs=SKIPPING_TOKENS + RIDING_TOKENS,
+            outputs=MOST_OUTPUTS,
             threads=settings.threads,
         )
         self._batch = Batch(BATCH_TOKENS)
@@ -226,8 +205,9 @@ class Lane:
         """
         self._admit()
         held = self._held.first_unread()
-        fed = self._feed_samples(held)
-        slice_tokens = 0 if held is None else self._feed_prompt(held)
+        self._batch.clear()
+        fed = feed_samples(self._batch, self._running, held)
+        slice_tokens = 0 if held is None else feed_prompt(self._batch, held)
         if self._batch.size == 0:
             return self._nothing_fits() if self._waiting else []
         self._decode()
@@ -236,49 +216,6 @@ class Lane:
             self._count(held.group).prompt += slice_tokens
         advanced = (self._advance(item) for item in fed)
         return [progress for progress in advanced if progress is not None]
-
-    def _feed_samples(self, held: HeldPrompt | None) -> list[_Fed]:
-        """Begin a batch with what the samples want fed; those that read a prompt go first."""
-        batch, fed = self._batch, []
-        batch.clear()
-        samples = self._running.items()
-        reading = [item for item in samples if item[1].is_reading]
-        writing = [item for item in samples if not item[1].is_reading]
-        for item in reading:
-            if batch.room and batch.outputs < SKIPPING_TOKENS:
-                fed.append(self._feed(*item))
-        room = self._room_beside_prompts(held, len(writing))
-        for ticket, sequence in writing:
-            if batch.size + len(sequence.pending) <= room:
-                fed.append(self._feed(ticket, sequence))
-        return fed
-
-    def _room_beside_prompts(self, held: HeldPrompt | None, samples: int) -> int:
-        """How large the batch may become with the tokens of `samples` that are under way.
-
-        Many wait while a prompt is read: beside it, attention would cost them more than a decode
-        of their own.
-        """
-        prompts = self._batch.size + (0 if held is None else len(held.tokens) - held.evaluated)
-        if prompts + samples <= SKIPPING_TOKENS or not prompts:
-            return SKIPPING_TOKENS
-        riding = RIDING_TOKENS if samples <= RIDING_TOKENS else 0
-        return min(self._batch.size + riding, self._batch.capacity)
-
-    def _feed(self, ticket: int, sequence: Sequence) -> _Fed:
-        """Add what fits of a sample's pending tokens."""
-        batch = self._batch
-        part = sequence.pending[: batch.room]
-        wanted = sequence.wanted_logits() if len(part) == len(sequence.pending) else 0
-        first_row = batch.outputs
-        batch.add(sequence.identifier, sequence.position, part, wanted)
-        return _Fed(ticket, sequence, len(part), range(first_row, first_row + wanted))
-
-    def _feed_prompt(self, held: HeldPrompt) -> int:
-        """Add the next slice of a prompt; returns its tokens."""
-        part = held.tokens[held.evaluated : held.evaluated + self._batch.room]
-        self._batch.add(held.identifier, held.evaluated, part, 0)
-        return len(part)
 
     def _nothing_fits(self) -> list[Progress]:
         request = self._waiting[0].request
@@ -295,7 +232,7 @@ class Lane:
             self.reset()  # after a decode that was left, the KV is good for nothing
             raise
 
-    def _advance(self, fed: _Fed) -> Progress | None:
+    def _advance(self, fed: FedSample) -> Progress | None:
         """Hand the logits to a sample; None while its prompt is not read to the end."""
         sequence = fed.sequence
         sequence.position += fed.tokens
