@@ -1,8 +1,9 @@
-"""Knowledge apart from its problems: lines that name a problem of GSM8K by its id.
+"""Knowledge and chains apart from their problems: lines that name a problem of GSM8K by its id.
 
     {"id": "gsm8k-train-00012", "knowledge": ["Multiply ...", "Subtract ..."]}
+    {"id": "gsm8k-train-00012", "rationale": "There are 3 * 12 = 36 ..."}
 
-So knowledge can be passed on, and kept in a pack's folder, without passing on the data set itself.
+So what was made from a data set can be passed on without passing on the data set itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from lorid_edge.data.record import FormError, Record
 
 _PROBLEM = re.compile(r"gsm8k-train-\d{5}")
+_NOTED = ("knowledge", "rationale")
 
 
 class NotedProblems:
@@ -31,11 +33,16 @@ class NotedProblems:
         return self._load()
 
     def complete(self, content: Any) -> Any:
-        """A note with the question, rationale and answer of its problem; anything else unchanged.
+        """A note with the question and answer of its problem, and what it does not hold itself.
+
+        Anything but a note is given back unchanged.
 
         Raises FormError if no problem of GSM8K's training split has that id.
         """
-        if not isinstance(content, dict) or "question" in content or "knowledge" not in content:
+        if not isinstance(content, dict) or "question" in content or "problem" in content:
+            return content
+        noted = {name: content[name] for name in _NOTED if name in content}
+        if not noted:
             return content
         identity = content.get("id")
         if not isinstance(identity, str) or not _PROBLEM.fullmatch(identity):
@@ -43,4 +50,4 @@ class NotedProblems:
         record = self._records.get(identity)
         if record is None:
             raise FormError(f'"id": {identity} is no problem of GSM8K\'s training split')
-        return {**record.model_dump(mode="json"), "knowledge": content["knowledge"]}
+        return {**record.model_dump(mode="json"), **noted}

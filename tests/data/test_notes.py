@@ -1,4 +1,4 @@
-"""Knowledge without its problems is joined with them by the problem's id."""
+"""Knowledge and chains without their problems are joined with them by the problem's id."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def test_a_note_gets_its_problem() -> None:
     )
 
 
+def test_a_note_that_is_a_chain_takes_the_place_of_the_rationale() -> None:
+    completed = noted().complete({"id": RECORD.id, "rationale": "2 + 1 = 3"})
+    assert Record.model_validate(completed) == RECORD.model_copy(update={"rationale": "2 + 1 = 3"})
+
+
 def test_a_note_of_no_known_problem_is_refused() -> None:
     with pytest.raises(FormError, match="gsm8k-train-06973 is no problem"):
         noted().complete({"id": "gsm8k-train-06973", "knowledge": ["Add the parts."]})
@@ -34,6 +39,7 @@ def test_a_note_of_no_known_problem_is_refused() -> None:
         {"id": RECORD.id, "question": "Another?", "knowledge": ["Add."]},
         {"id": "7", "knowledge": ["Add."]},
         {"id": RECORD.id},
+        {"problem": "Another?", "rationale": "1 + 1 = 2", "answer": "2"},
         ["Add."],
     ],
 )
