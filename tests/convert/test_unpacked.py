@@ -70,6 +70,27 @@ def test_a_copy_that_does_not_pay_is_deleted_and_not_made_again(
     assert len(timed) == 2
 
 
+def test_more_samples_are_timed_for_themselves_with_the_same_copy(
+    packed: Path, tmp_path: Path, multiplying: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[int] = []
+
+    def pace(path: Path, samples: int, threads: int) -> float:
+        timed.append(samples)
+        return samples / 20 if "bf16" in path.name else 1.0
+
+    monkeypatch.setattr(unpacked, "tokens_per_second", pace)
+    places = Places(tmp_path / "home")
+    for _ in range(2):
+        assert choose_weights(packed, SHA256, 8, places).file is None
+        copy = choose_weights(packed, SHA256, 32, places).file
+        assert copy is not None
+        written = copy.stat().st_mtime_ns
+        assert choose_weights(packed, SHA256, 64, places).file == copy
+        assert copy.stat().st_mtime_ns == written
+    assert timed == [16, 16, 32, 32]
+
+
 def test_a_copy_timed_with_another_llama_is_timed_again(
     packed: Path, tmp_path: Path, multiplying: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,12 +98,23 @@ def test_a_copy_timed_with_another_llama_is_timed_again(
     places = Places(tmp_path / "home")
     copy = choose_weights(packed, SHA256, 16, places).file
     assert copy is not None
-    copy.with_suffix(".json").write_text(json.dumps({"library": "another", "gain": 3}), "utf-8")
+    copy.with_suffix(".json").write_text(
+        json.dumps({"library": "another", "gains": {"16": 3}}), "utf-8"
+    )
     assert choose_weights(packed, SHA256, 16, places).file == copy
     assert len(timed) == 4
 
 
-@pytest.mark.parametrize("note", ["", "[]", '{"gain": 2}', '{"library": 1, "gain": "x"}'])
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "[]",
+        '{"gains": {"16": 2}}',
+        '{"library": 1, "gains": {"16": "x"}}',
+        '{"library": 1, "gains": 2}',
+    ],
+)
 def test_a_damaged_note_only_costs_another_timing(
     packed: Path,
     tmp_path: Path,
@@ -153,8 +185,9 @@ def test_both_are_timed_for_real(packed: Path, tmp_path: Path) -> None:
     weights = choose_weights(packed, SHA256, 16, places)
     (note_file,) = places.home.glob("unpacked/*.json")
     note = json.loads(note_file.read_text())
-    assert note["gain"] > 0
-    assert (weights.file is not None) == (note["gain"] >= unpacked.LEAST_GAIN)
+    gain = note["gains"]["16"]
+    assert gain > 0
+    assert (weights.file is not None) == (gain >= unpacked.LEAST_GAIN)
 
 
 def test_the_copies_of_a_base_are_found_with_their_notes(tmp_path: Path) -> None:
