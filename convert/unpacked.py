@@ -87,7 +87,9 @@ def choose_weights(
         if shortage := _shortage(size_bytes, places.home):
             return Weights(None, shortage)
         try:
-            if not (gains and copy.is_file()):
+            if gains and copy.is_file():
+                check_base(copy)
+            else:
                 _make(base, copy, unpacked_type, on_progress)
             gains[paced] = _measure_gain(base, copy, paced, choose_threads(threads).threads)
             _remember(copy, gains)
