@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs/images/pack-accuracy.svg")
     arguments = parser.parse_args()
     manifests = [load_manifest(arguments.models / name) for name in PACKS]
+    manifests = [manifest for manifest in manifests if on_gsm8k(manifest)]
     draw(manifests, arguments.output)
     for manifest in manifests:
         for result in on_gsm8k(manifest):

@@ -34,7 +34,7 @@ def test_a_stated_result_names_the_command_that_gave_it(pack: str, result: Resul
     assert result.command in (MODELS / pack / "README.md").read_text("utf-8")
 
 
-def test_the_picture_shows_all_packs_and_what_was_published(tmp_path: Path) -> None:
+def test_the_picture_names_the_packs_and_what_was_published(tmp_path: Path) -> None:
     manifests = [load_manifest(MODELS / pack) for pack in PACKS]
     draw(manifests, tmp_path / "packs.svg")
     picture = (tmp_path / "packs.svg").read_text("utf-8")
