@@ -105,6 +105,8 @@ def _answer_errors(app: FastAPI) -> None:
         kind = _HTTP_KINDS.get(error.status_code, "refused")
         refusal = Refusal(error.status_code, kind, f"{request.url.path}: {error.detail}")
         refusal.headers.update(error.headers or {})
+        if error.status_code == 405:  # RFC 9110 wants it; the files of Starlette 1.7 leave it out
+            refusal.headers.setdefault("Allow", "GET, HEAD")
         return answer(refusal)
 
     @app.exception_handler(LoridError)

@@ -146,6 +146,11 @@ def test_paths_that_do_not_exist_have_the_same_form_of_error(client: httpx.Clien
         assert refused.json()["error"].keys() == {"type", "message"}
 
 
+def test_a_refused_method_is_told_what_is_allowed(client: httpx.Client) -> None:
+    assert client.get("/v1/solve").headers["Allow"] == "POST"
+    assert "GET" in client.request("TRACE", "/health").headers["Allow"]
+
+
 def test_too_many_requests_are_told_when_to_come_again(
     start_server: Callable[..., RunningServer],
 ) -> None:
