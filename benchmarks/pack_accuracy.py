@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKS = ("tiny", "small", "standard")
 COLOURS = {"tiny": "#8a6fd1", "small": "#d9762b", "standard": "#2f7fd1"}
+PACKS = tuple(COLOURS)
 MARKERS = {"ir": "o", "dr": "s", "paper": "v", "vote": "D", "adaptive": "^"}
 GREY = "#777777"
 ASIDE = 1.07  # points of one size stand beside each other, or else their intervals hide them
