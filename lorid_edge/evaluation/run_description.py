@@ -71,6 +71,14 @@ class RunIdentity(_Model):
     sequence_tokens: int
     seed: int
 
+    def extends(self, other: RunIdentity) -> bool:
+        """Whether this is the other run with a larger sample, or the very same."""
+        mine, smaller = self.data.limit, other.data.limit
+        if mine is None or smaller is None or mine < smaller:
+            return False
+        data = self.data.model_copy(update={"limit": smaller})
+        return self.model_copy(update={"data": data}) == other
+
     def differences(
         self, other: RunIdentity, ours: str = "here", theirs: str = "there"
     ) -> list[str]:

@@ -118,7 +118,9 @@ def open_run(
 ) -> Iterator[RunWriter]:
     """Begin a run in a new or empty folder, or go on with the one that is there.
 
-    A last line that was cut off by a kill is removed. Other processes are kept away meanwhile.
+    The one that is there may be of a smaller sample, with the first of `problems`; their solutions
+    count. A last line that was cut off by a kill is removed. Other processes are kept away
+    meanwhile.
 
     Raises:
         UsageError: the folder holds another run, whose differences are named, or something else,
@@ -141,13 +143,17 @@ def open_run(
 def find_run(
     folder: Path, identity: RunIdentity, problems: tuple[EvaluationProblem, ...]
 ) -> EvaluationRun | None:
-    """The run in `folder`; None if there is none yet.
+    """The run in `folder`, as it is gone on with; None if there is none yet.
 
-    Raises UsageError, which shows the differences, if it is another run than the one described.
+    The same run of a smaller sample counts as the beginning of this one: it is returned with this
+    one's limit and problems.
+
+    Raises:
+        UsageError: it is another run than the one described; the differences are shown.
     """
     if not (folder / RUN_NAME).exists():
         return None
-    run = read_run(folder)
+    run = _of_the_larger_sample(read_run(folder), identity, problems)
     differences = identity.differences(run.description.identity)
     if not differences and run.problems != problems:
         differences = ["the problems"]
@@ -160,6 +166,17 @@ def find_run(
     return run
 
 
+def _of_the_larger_sample(
+    run: EvaluationRun, identity: RunIdentity, problems: tuple[EvaluationProblem, ...]
+) -> EvaluationRun:
+    """The run with `problems` if these are its own and more of them, else as it is."""
+    is_beginning = run.problems == problems[: len(run.problems)]
+    if not (is_beginning and identity.extends(run.description.identity)):
+        return run
+    description = run.description.model_copy(update={"identity": identity})
+    return replace(run, description=description, problems=problems)
+
+
 def _begin_or_continue(
     folder: Path, description: RunDescription, problems: tuple[EvaluationProblem, ...]
 ) -> EvaluationRun:
@@ -170,6 +187,7 @@ def _begin_or_continue(
         return EvaluationRun(folder, description, problems, {})
     if before.unsolved:
         description = before.description.continued_under(description.circumstances)
+        write_json_lines(folder / PROBLEMS_NAME, map(asdict, problems))  # more may be wanted now
         write_json(folder / RUN_NAME, description.to_dict())
     else:
         description = before.description

@@ -96,6 +96,35 @@ def test_a_run_of_another_configuration_is_refused_with_the_difference(
         pass
 
 
+def test_a_larger_sample_goes_on_with_the_smaller_one(
+    tmp_path: Path, describe: Describe, problems: Problems, solve: Solve
+) -> None:
+    def limited(limit: int | None, **changes: str) -> RunDescription:
+        data = describe().identity.data.model_copy(update={"limit": limit})
+        return describe(data=data, **changes)
+
+    with open_run(tmp_path, limited(2), problems[:2]) as writer:
+        for line in (1, 2):
+            writer.append(solve(line))
+    others = [(limited(4, policy="vote"), problems), (limited(4), problems[::-1])]
+    for other, drawn in [*others, (limited(None), problems)]:
+        with pytest.raises(UsageError, match="another run"), open_run(tmp_path, other, drawn):
+            pass
+    assert read_run(tmp_path).problems == problems[:2]
+
+    with open_run(tmp_path, limited(4), problems) as writer:
+        assert writer.run.unsolved == [3, 4]
+        writer.append(solve(4))
+    run = read_run(tmp_path)
+    assert run.problems == problems
+    assert run.description.identity == limited(4).identity
+    assert len(run.description.continued) == 1
+    assert set(run.solutions) == {1, 2, 4}
+
+    with pytest.raises(UsageError, match="another run"), open_run(tmp_path, limited(2), problems):
+        pass  # what was solved beyond the smaller sample would be lost from sight
+
+
 def test_a_second_writer_is_kept_out(
     tmp_path: Path, describe: Describe, problems: Problems
 ) -> None:
