@@ -126,7 +126,8 @@ def legend(axes: Axes, manifests: Sequence[PackManifest]) -> None:
         return Line2D([], [], linestyle="none", marker=marker, color=colour, label=label)
 
     entries = [entry("o", COLOURS[manifest.name], manifest.name) for manifest in manifests]
-    entries += [entry(marker, "black", policy) for policy, marker in MARKERS.items()]
+    drawn = {result.policy for manifest in manifests for result in on_test_split(manifest)}
+    entries += [entry(MARKERS[policy], "black", policy) for policy in MARKERS if policy in drawn]
     entries.append(entry("*", GREY, "LoRID, published, float16"))
     axes.legend(handles=entries, fontsize=8, ncols=2, frameon=False, loc="upper left")
 
