@@ -1,6 +1,6 @@
 """Does it matter that adapters are kept in float32 while they are trained?
 
-    python benchmarks/adapter_types.py tiny/cpu --role ir --steps 80
+    python benchmarks/adapter_types.py tiny/cpu --role intuitive_reasoner --steps 60
 
 Trains one role of a recipe twice for a few steps, on the same examples in the same order: as the
 trainer does it, and with the adapters rounded to bfloat16 after each optimizer step, as if they
@@ -31,22 +31,15 @@ from lorid_edge.train.job import AdapterJob, StepReport
 from lorid_edge.train.plan import RolePlan, make_plan
 from lorid_edge.train.shipped import find_recipe
 
-ROLES = {
-    "ir": Role.INTUITIVE_REASONER,
-    "kg": Role.KNOWLEDGE_GENERATOR,
-    "dr": Role.DEEP_REASONER,
-}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare float32 with bfloat16 adapters.")
     parser.add_argument("recipe", nargs="?", default="tiny/cpu")
-    parser.add_argument("--role", choices=ROLES, default="ir")
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--role", type=Role, default=Role.INTUITIVE_REASONER)
+    parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
-    role = ROLES[arguments.role]
-    plan = make_plan(find_recipe(arguments.recipe), [role])
-    role_plan = plan.roles[role]
+    plan = make_plan(find_recipe(arguments.recipe), [arguments.role])
+    role_plan = plan.roles[arguments.role]
     wanted = arguments.steps * role_plan.settings.training.batch_examples
     if len(role_plan.examples) < wanted:
         parser.error(f"--steps: {arguments.steps} need {wanted} of {len(role_plan.examples)}")
