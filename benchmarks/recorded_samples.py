@@ -31,6 +31,10 @@ class RecordedSample:
     forced_tokens: int = 0
     calculator_calls: list[CalculatorCall] = field(default_factory=list)
 
+    @property
+    def is_cut(self) -> bool:
+        return self.finish is Finish.LENGTH
+
 
 class RecordedSamples:
     """Finished samples by question and seed, read from solutions."""

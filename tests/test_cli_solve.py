@@ -104,9 +104,9 @@ def test_json_is_one_object_with_the_documented_fields(runner: CliRunner, brief_
 def test_no_agreement_is_exit_code_3_and_no_answer_an_empty_stdout(
     runner: CliRunner, tmp_path: Path, brief_pack: Path
 ) -> None:
-    mute = (
-        (brief_pack / "pack.toml").read_text("utf-8").replace("max_tokens = 24", "max_tokens = 2")
-    )
+    stops = "stop = " + json.dumps(list("0123456789"))  # before any number
+    brief = (brief_pack / "pack.toml").read_text("utf-8")
+    mute = brief.replace("max_tokens = 24", f"max_tokens = 24\n{stops}")
     (tmp_path / "pack.toml").write_text(mute, "utf-8")
     result = runner.invoke(app, ["solve", QUESTION, "--pack", str(tmp_path), "--policy", "ir"])
     assert result.exit_code == 3

@@ -12,7 +12,7 @@ import pytest
 
 from lorid_edge.engine.model import Model
 from lorid_edge.engine.sampling import LogitsRow, SamplingSettings
-from lorid_edge.engine.sequence import Finish, GenerationRequest, Sequence
+from lorid_edge.engine.sequence import Closing, Finish, GenerationRequest, Sequence
 
 GREEDY = SamplingSettings(temperature=0)
 
@@ -24,6 +24,7 @@ def start(
     stop: tuple[str, ...] = (),
     calculator: bool = False,
     is_complete: Callable[[str], bool] | None = None,
+    closing: Closing | None = None,
 ) -> Sequence:
     request = GenerationRequest(
         (1,),
@@ -33,6 +34,7 @@ def start(
         stop=stop,
         calculator=calculator,
         is_complete=is_complete,
+        closing=closing,
     )
     return Sequence(0, request, model)
 
@@ -153,3 +155,52 @@ def test_a_question_cannot_end_its_own_turn(tiny_model: Model) -> None:
     plain = tiny_model.tokenize(control, special=False)
     assert not any(tiny_model.is_end(token) for token in plain)
     assert b"".join(map(tiny_model.piece, plain)) == control.encode()
+
+
+ASKING = Closing("\nThe answer is \\boxed{", tokens=20)
+
+
+def test_a_chain_at_its_limit_is_asked_for_its_answer(tiny_model: Model) -> None:
+    chain = "He sold 9 eggs and then he sold"
+    limit = len(tiny_model.tokenize(chain, special=False))
+    closes = lambda text: text.endswith("}")  # noqa: E731
+    sequence = start(tiny_model, max_tokens=limit, is_complete=closes, closing=ASKING)
+    came = say(sequence, tiny_model, chain)
+    assert sequence.finish is None
+    assert sequence.text == "".join(came) == chain + ASKING.text
+    asked = tiny_model.continuation_tokens(ASKING.text)
+    assert sequence.pending[1:] == asked  # behind the chain's last token, to be fed together
+    assert sequence.forced_tokens == len(asked)
+    assert sequence.wanted_logits() == 1
+    say(sequence, tiny_model, "18}")
+    assert sequence.text == chain + ASKING.text + "18}"
+    assert (sequence.finish, sequence.is_cut) == (Finish.LENGTH, False)
+
+
+def test_an_asked_for_answer_without_an_end_is_cut(tiny_model: Model) -> None:
+    limit = len(tiny_model.tokenize("He sold", special=False))
+    sequence = start(tiny_model, max_tokens=limit, closing=ASKING)
+    say(sequence, tiny_model, "He sold" + " eggs" * 30)
+    assert (sequence.finish, sequence.is_cut) == (Finish.LENGTH, True)
+    assert len(sequence.tokens) == limit + ASKING.tokens == sequence.request.limit_tokens
+
+
+def test_a_chain_that_ends_before_its_limit_is_not_asked(tiny_model: Model) -> None:
+    text = "He sold 9. done"
+    limit = len(tiny_model.tokenize(text, special=False))
+    done = lambda text: text.endswith("done")  # noqa: E731
+    sequence = start(tiny_model, max_tokens=limit, is_complete=done, closing=ASKING)
+    say(sequence, tiny_model, text)
+    assert (sequence.text, sequence.finish) == (text, Finish.STOP)
+    assert sequence.forced_tokens == 0
+
+
+def test_a_result_never_fills_the_limit_that_a_closing_needs(tiny_model: Model) -> None:
+    text = "So 123456 * 654321 ="
+    limit = len(tiny_model.tokenize(text, special=False)) + 1  # no room for the result's digits
+    sequence = start(tiny_model, max_tokens=limit, calculator=True, closing=ASKING)
+    say(sequence, tiny_model, text)
+    assert sequence.text == text
+    say(sequence, tiny_model, "9")
+    assert sequence.text == text + "9" + ASKING.text
+    assert sequence.calculator_calls == []

@@ -107,11 +107,11 @@ class Lane:
         if request.key != self.key:
             raise EngineError(f"A request for {request.key} came to a lane that holds {self.key}.")
         own_tokens = self._held.missing_tokens(request.prompt, only_fixed=True)
-        needed = own_tokens + request.max_tokens
+        needed = own_tokens + request.limit_tokens
         if needed > self.settings.cells - self._held.fixed_cells:
             raise ContextOverflowError(
-                f"A prompt of {len(request.prompt)} tokens with up to {request.max_tokens} tokens "
-                f"of answer does not fit the context of {self.settings.cells} tokens."
+                f"A prompt of {len(request.prompt)} tokens with up to {request.limit_tokens} of "
+                f"answer does not fit the context of {self.settings.cells} tokens."
             )
         self._waiting.append(_Waiting(ticket, request))
 
@@ -290,4 +290,4 @@ class Lane:
 
 def _own_cells(request: GenerationRequest) -> int:
     """Cells that only this request's sequence uses, at most."""
-    return len(request.prompt) - request.hold_tokens + request.max_tokens
+    return len(request.prompt) - request.hold_tokens + request.limit_tokens

@@ -27,9 +27,22 @@ class Finish(str, Enum):
     STOP = "stop"
     """A stop string came, or the final answer was complete."""
     LENGTH = "length"
-    """The token limit was reached."""
+    """The token limit was reached, whatever a closing then brought."""
     CANCELLED = "cancelled"
     """Nobody needed it any more."""
+
+
+@dataclass(frozen=True)
+class Closing:
+    """How a sample that reached its limit is led to its end.
+
+    Attributes:
+        text: written behind it instead of sampled.
+        tokens: the most to generate then, those of the text included.
+    """
+
+    text: str
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -41,13 +54,15 @@ class GenerationRequest:
         hold_tokens: how many of the prompt's first tokens other requests share with this one;
             their KV is kept until the group is released. 0 to len(prompt) - 1.
         max_tokens: the most tokens to generate, forced ones included.
+        closing: what comes after `max_tokens` tokens; None to end there.
         seed: of this request's own sampler.
         key: the adapter and scale to decode with.
         group: requests that share held prompts, e.g. those of one problem.
         stop: texts that end the sample; they are not part of its text.
         is_complete: told the text so far; True ends the sample.
         calculator: force the results of arithmetic instead of sampling them.
-        grammar: GBNF that the text has to follow; "" for none. Not together with the calculator.
+        grammar: GBNF that the text has to follow; "" for none. Not together with the calculator
+            or a closing.
     """
 
     prompt: tuple[int, ...]
@@ -61,10 +76,16 @@ class GenerationRequest:
     is_complete: Callable[[str], bool] | None = None
     calculator: bool = False
     grammar: str = ""
+    closing: Closing | None = None
 
     def __post_init__(self) -> None:
-        if self.calculator and self.grammar:
-            raise UsageError("A grammar cannot be followed while the calculator forces results.")
+        if self.grammar and (self.calculator or self.closing):
+            raise UsageError("A grammar cannot be followed while other text is forced.")
+
+    @property
+    def limit_tokens(self) -> int:
+        """The most tokens to generate, closing included."""
+        return self.max_tokens + (self.closing.tokens if self.closing else 0)
 
 
 @dataclass(frozen=True)
@@ -85,6 +106,7 @@ class Sequence:
         text: what was generated so far, stop strings left out.
         tokens: the ids generated so far, forced ones included.
         finish: why it ended, None while it runs.
+        is_cut: whether it ended in the middle, at the last token it was allowed.
     """
 
     def __init__(self, identifier: int, request: GenerationRequest, model: Model) -> None:
@@ -105,6 +127,8 @@ class Sequence:
         self._forced: list[int] = []
         self._forced_text = ""
         self._guard_from: int | None = None
+        self.is_cut = False
+        self._is_closing = False
 
     def close(self) -> None:
         """Free the sampler."""
@@ -143,7 +167,13 @@ class Sequence:
             self._append(token)
             if self.finish is None and self.request.calculator:
                 self._force_result()
+            if self.finish is None and len(self.tokens) >= self._limit_tokens:
+                self._reach_limit()
         return self._take_final_text()
+
+    @property
+    def _limit_tokens(self) -> int:
+        return self.request.limit_tokens if self._is_closing else self.request.max_tokens
 
     def _append(self, token: int) -> None:
         """Add a token's text, and end the sample where it says so."""
@@ -155,8 +185,6 @@ class Sequence:
             added = self.text[before:]
             if added and self.request.is_complete(self.text):
                 self._end(Finish.STOP)
-        if self.finish is None and len(self.tokens) >= self.request.max_tokens:
-            self._end(Finish.LENGTH)
 
     def _end_at_stop(self, before: int) -> None:
         for stop in self.request.stop:
@@ -165,8 +193,22 @@ class Sequence:
                 self.text = self.text[:at]
                 self._end(Finish.STOP)
 
+    def _reach_limit(self) -> None:
+        """End, or put the closing's text behind the last token first."""
+        closing = self.request.closing
+        if closing is None or self._is_closing:
+            self.is_cut = True
+            self._end(Finish.LENGTH)
+            return
+        self._is_closing = True
+        tokens = self._model.continuation_tokens(closing.text)
+        for token in tokens:
+            self._append(token)
+        self.pending = [*self.pending, *tokens]
+        self.forced_tokens += len(tokens)
+
     def _end(self, finish: Finish) -> None:
-        self.finish = finish
+        self.finish = Finish.LENGTH if self._is_closing else finish
         self.text += self._decoder.decode(b"", final=True)
 
     def _force_result(self) -> None:
@@ -175,7 +217,7 @@ class Sequence:
         if result is None:
             return
         forced = self._model.continuation_tokens(result)
-        if len(self.tokens) + len(forced) >= self.request.max_tokens:
+        if len(self.tokens) + len(forced) >= self._limit_tokens:
             return
         for token in forced:
             self._append(token)

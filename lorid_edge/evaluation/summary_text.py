@@ -45,7 +45,7 @@ def _lines(summary: Summary, solved: int) -> Iterator[str]:
         f"from question to answer {seconds.latency_median:.2f} (median)"
     )
     yield (
-        f"samples: {samples.finished} finished, {samples.cut} of them cut at the token limit; "
+        f"samples: {samples.finished} finished, {samples.cut} of them at their token limit; "
         f"{samples.cancelled} cancelled"
     )
     yield (

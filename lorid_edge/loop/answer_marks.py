@@ -1,12 +1,21 @@
-"""Noticing that a sample has just completed its final answer, so that it can end there.
+"""The marks of a final answer: noticing that one is complete, and asking for one.
 
-What a model writes after its marked answer is never read; ending there saves those tokens.
+What a model writes after its marked answer is never read; ending there saves those tokens. A chain
+that reaches its token limit without an answer is worth nothing; with the mark written behind it,
+the model says what it has come to.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+
+from lorid_edge.engine.sequence import Closing
+
+CLOSING_TOKENS = 32
+"""Most tokens of an asked-for answer, the words that ask for it included."""
+
+_CLOSING = {"boxed": "\nThe answer is \\boxed{", "hash": "\n####", "line": "\nThe answer is"}
 
 _LINE = re.compile(r"(?:####|[Aa]nswer(?: is|\**:))[^\n]*\S[^\n]*\n$")
 
@@ -18,6 +27,11 @@ def completion_test(answer_format: str) -> Callable[[str], bool]:
         answer_format: `boxed`, `hash` or `line`, as in a pack's manifest.
     """
     return _box_is_closed if answer_format == "boxed" else _answer_line_is_complete
+
+
+def closing(answer_format: str) -> Closing:
+    """What asks a chain for its answer where it reached its limit; formats as above."""
+    return Closing(_CLOSING[answer_format], CLOSING_TOKENS)
 
 
 def _box_is_closed(text: str) -> bool:

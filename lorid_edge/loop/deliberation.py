@@ -17,7 +17,7 @@ from lorid_edge.engine.model import AdapterKey
 from lorid_edge.engine.sampling import SamplingSettings
 from lorid_edge.engine.sequence import Finish, GenerationRequest, Sequence
 from lorid_edge.errors import ContextOverflowError
-from lorid_edge.loop.answer_marks import completion_test
+from lorid_edge.loop.answer_marks import CLOSING_TOKENS, closing, completion_test
 from lorid_edge.loop.events import (
     Agreement,
     CalculatorResult,
@@ -194,6 +194,7 @@ class Deliberation:
             sampling=SamplingSettings(sampling.temperature, sampling.top_k, sampling.top_p),
             stop=settings.stop,
             is_complete=completion_test(workplace.manifest.answer.format) if solves else None,
+            closing=closing(workplace.manifest.answer.format) if solves else None,
             calculator=self._problem.calculator and solves,
         )
         self._running[workplace.engine.submit(request)] = _Running(role, self._round, index)
@@ -234,7 +235,7 @@ class Deliberation:
         assert sequence.finish is not None
         answer = None
         if running.role is not KG and sequence.finish is not Finish.CANCELLED:
-            raw = extract_answer(sequence.text, complete=sequence.finish is not Finish.LENGTH)
+            raw = extract_answer(sequence.text, complete=not sequence.is_cut)
             answer = None if raw is None else normalise_answer(raw)
         calls = sequence.calculator_calls
         sample = Sample(
@@ -270,7 +271,9 @@ class Deliberation:
         for role in Role:
             prompt = prompts.build(role, self._problem.question)
             question = len(prompt.tokens) - len(prompts.fixed(role))  # the fixed part is shared
-            generated = roles[role].max_tokens + (roles[KG].max_tokens if role is DR else 0)
+            generated = roles[role].max_tokens
+            generated += CLOSING_TOKENS if role is not KG else 0
+            generated += roles[KG].max_tokens if role is DR else 0
             if question + generated > limit:
                 raise ContextOverflowError(
                     f"The question is too long for the {role.value}: it takes {question} tokens "

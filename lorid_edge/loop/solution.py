@@ -36,7 +36,8 @@ class Sample(_Model):
         text: what was written, forced results included.
         answer: normalised; None for knowledge, and where none was stated.
         tokens: generated tokens, forced ones included.
-        finish: end, stop (the answer was complete), length, or cancelled (no longer needed).
+        finish: end, stop (the answer was complete), length (the limit was reached, and the answer
+            asked for), or cancelled (no longer needed).
         calculator_results: results forced by the calculator.
         calculator_corrections: of these, those where the model's likeliest text was another.
     """
@@ -63,7 +64,8 @@ class TokenCounts(_Model):
         prompt: prompt tokens that were evaluated.
         cached: prompt tokens taken from the KV cache instead.
         generated: tokens of all samples, forced ones included.
-        forced: those that the calculator wrote.
+        forced: those that were written instead of sampled: the calculator's results, and what
+            asks a chain at its limit for its answer.
     """
 
     prompt: int = 0

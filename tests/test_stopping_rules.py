@@ -1,0 +1,83 @@
+"""The benchmark that plays stopping rules on recorded draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from stopping_rules import Draw, DrawnProblem, Rule, drawn_problem, play, play_all, vote_of
+
+from lorid_edge.loop.policies import AdaptivePolicy, PaperPolicy, VotePolicy, Wave
+from lorid_edge.roles import Role
+
+IR, KG, DR = Role.INTUITIVE_REASONER, Role.KNOWLEDGE_GENERATOR, Role.DEEP_REASONER
+
+
+def intuitive(*clusters: int | None) -> list[Draw]:
+    return [Draw(IR, cluster, 100) for cluster in clusters]
+
+
+def deep(*clusters: int | None) -> list[Draw]:
+    return [Draw(DR, cluster, 150) for cluster in clusters]
+
+
+def test_two_equal_first_thoughts_end_adaptive_at_their_cost() -> None:
+    draws = {IR: intuitive(7, 7, 3), DR: deep(3)}
+    assert play(AdaptivePolicy(1), draws, frozenset({7})) == (True, 200, 1)
+
+
+def test_adaptive_goes_on_as_long_as_the_answers_differ() -> None:
+    draws = {IR: intuitive(7, 3, 3, 3), DR: deep(3, 3)}
+    is_right, tokens, rounds = play(AdaptivePolicy(1), draws, frozenset({3}))
+    # 7 3 | 3 (deep) | 3 at 100 tokens: three votes to one, and the deep one has grown as far
+    assert (is_right, tokens, rounds) == (True, 200 + 150 + 100 + 100, 3)
+
+
+def test_a_rule_that_runs_out_of_rounds_gives_the_best_so_far() -> None:
+    rule = Rule([Wave(1, 0), Wave(1, 0)], confidence=0.8)
+    assert play(rule, {IR: intuitive(None, 4), DR: []}, frozenset({4})) == (True, 200, 2)
+    assert play(rule, {IR: intuitive(None, None), DR: []}, frozenset({4})) == (False, 200, 2)
+
+
+def test_a_vote_stops_once_it_is_decided() -> None:
+    assert play(VotePolicy(1, 5), {IR: intuitive(1, 1, 1, 2, 2), DR: []}, frozenset({2})) == (
+        False,
+        300,
+        3,
+    )
+
+
+def test_a_rule_cannot_use_more_than_was_drawn() -> None:
+    with pytest.raises(AssertionError, match="more than was drawn"):
+        play(PaperPolicy(1), {IR: intuitive(1), DR: deep(2)}, frozenset({1}))
+
+
+def test_draws_know_their_knowledge_and_which_answers_are_right() -> None:
+    samples = [
+        {"role": "intuitive_reasoner", "index": 0, "answer": "0.5", "tokens": 10},
+        {"role": "knowledge_generator", "index": 0, "answer": None, "tokens": 40},
+        {"role": "deep_reasoner", "index": 0, "answer": "1/2", "tokens": 20},
+        {"role": "intuitive_reasoner", "index": 1, "answer": None, "tokens": 30},
+    ]
+    problem = drawn_problem(samples, reference="0.50")
+    assert problem.draws == {IR: [Draw(IR, 0, 10), Draw(IR, None, 30)], DR: [Draw(DR, 0, 60)]}
+    assert problem.right == {0}
+
+
+def test_rules_are_compared_with_a_vote_of_as_many_tokens() -> None:
+    problems = [
+        DrawnProblem({IR: intuitive(1, 1, 1, 1), DR: deep(1)}, frozenset({1})),
+        DrawnProblem({IR: intuitive(1, 1, 1, 1), DR: deep(2)}, frozenset({2})),
+    ]
+    rules = {"vote 1": VotePolicy(1, 1), "vote 3": VotePolicy(1, 3), "deep": Rule([Wave(0, 1)], 1)}
+    rows = {row["rule"]: row for row in play_all(rules, problems, orders=3)}
+    assert list(rows) == ["vote 1", "deep", "vote 3"]  # 100, 150 and 200 tokens
+    assert rows["deep"]["right_percent"] == 100
+    assert rows["deep"]["gain_over_vote_percent"] == 50
+    assert rows["vote 3"]["gain_over_vote_percent"] == 0
+
+
+def test_a_vote_between_two_sizes_lies_between_them() -> None:
+    votes = [np.array([[0.0, 100.0, 1.0]]), np.array([[1.0, 200.0, 2.0]])]
+    assert vote_of(150, votes).tolist() == [0.5]
+    assert vote_of(50, votes).tolist() == [0.0]
+    assert vote_of(900, votes).tolist() == [1.0]
