@@ -114,18 +114,17 @@ def rules() -> dict[str, Policy]:
     found: dict[str, Policy] = {f"vote {k}": VotePolicy(1, k) for k in range(1, DRAWS[IR] + 1)}
     found |= {f"adaptive, {n} rounds": AdaptivePolicy(1, n) for n in range(1, 6)}
     patterns = {
-        "i i": [two],
         "i i, then i": [two] + [one] * 6,
-        "i i, i, d, then both": [two, one, deep, both, both],
-        "i i, i, i, then d": [two, one, one, deep, deep, deep],
-        "i i, i, i, d, i, d, i": [two, one, one, deep, one, deep, one],
-        "i i, d, i, d, i, d, i": [two, deep, one, deep, one, deep, one],
-        "i, d, then both": [one, deep, both, both, both],
+        "i i, i, then d": [two, one] + [deep] * 4,
+        "i i, then d": [two] + [deep] * 4,
+        "i i, d d, then both": [two, Wave(0, 2), both, both],
         "i i i, then both": [Wave(3, 0), both, both, both],
+        "i, d, then both": [one, deep, both, both, both],
+        "both": [both] * 4,
     }
     for label, waves in patterns.items():
         for rounds in range(2, len(waves) + 1):
-            for confidence in (0.8, 0.85, 0.9):
+            for confidence in (0.8, 0.9):
                 found[f"{label}; {rounds} rounds, {confidence}"] = Rule(waves[:rounds], confidence)
     return found
 

@@ -24,6 +24,7 @@ from lorid_edge.errors import (
     UsageError,
 )
 from lorid_edge.loading import LoadSettings
+from lorid_edge.loop.answer_marks import CLOSING_TOKENS
 from lorid_edge.loop.events import Event, RoleStarted, SampleFinished, Solved, TextAdded
 from lorid_edge.loop.solution import Solution, Status
 from lorid_edge.packs.store import PackStore
@@ -231,6 +232,26 @@ def test_an_adapter_with_another_hash_is_refused(
     write_pack(folder, brief_pack, {Role.DEEP_REASONER: ("a.gguf", "0" * 64)})
     with pytest.raises(LoridError, match=r"a\.gguf"):
         Solver.open(folder, store=store)
+
+
+def test_a_chain_at_its_limit_still_answers(
+    store: PackStore, brief_pack: Path, tmp_path: Path
+) -> None:
+    text = (brief_pack / "pack.toml").read_text().replace("max_tokens = 24", "max_tokens = 3")
+    (tmp_path / "pack.toml").write_text(text)
+    with Solver.open(tmp_path, store=store) as terse:
+        solution = terse.solve("What is 7 + 5?", settings=SolveSettings("ir"), seed=1)
+        deep = terse.solve("What is 7 + 5?", settings=SolveSettings("dr"), seed=1)
+    (sample,) = solution.samples
+    assert "\nThe answer is \\boxed{" in sample.text
+    assert sample.answer is not None
+    assert sample.finish == "length"
+    assert 3 < sample.tokens <= 3 + CLOSING_TOKENS
+    assert solution.tokens.forced > 0
+    knowledge, reasoning = deep.samples
+    assert knowledge.tokens <= 12
+    assert "boxed" not in knowledge.text  # rules are not asked for an answer
+    assert "\nThe answer is \\boxed{" in reasoning.text
 
 
 # --- bad input, threads, the end ------------------------------------------------------------------
