@@ -183,7 +183,8 @@ def drawn_problem(samples: list[dict[str, Any]], reference: str) -> DrawnProblem
         role = Role(sample["role"])
         if role not in draws:
             continue
-        cluster = None if sample["answer"] is None else clusters.add(sample["answer"])
+        is_vote = sample["answer"] is not None and sample["finish"] != "length"
+        cluster = clusters.add(sample["answer"]) if is_vote else None
         before = knowledge[sample["index"]] if role is DR else 0
         draws[role].append(Draw(role, cluster, before + sample["tokens"]))
     right = {

@@ -54,6 +54,20 @@ def test_answers_of_one_value_are_one_vote_class() -> None:
     assert votes.agreed() == [0]
 
 
+def test_an_answer_that_was_asked_for_is_no_vote_but_better_than_none() -> None:
+    votes = Tally()
+    votes.add(IR, "4", asked=True)
+    votes.add(DR, "4", asked=True)
+    assert (votes.lead(), votes.confidence(), votes.agreed()) == ((0, 0), 0, [])
+    for name in ("ir", "dr", "paper", "vote", "adaptive"):
+        policy = make_policy(name, 1)
+        assert policy.decide(votes) is None
+        assert outcome(policy.give_up(votes), votes) == ("4", "undecided")
+    votes.add(IR, "7")
+    assert outcome(make_policy("ir", 1).decide(votes), votes) == ("7", "voted")
+    assert outcome(make_policy("adaptive", 1).give_up(votes), votes) == ("7", "undecided")
+
+
 def test_a_sample_without_an_answer_is_no_vote() -> None:
     votes = tally([None, "3"], [None])
     assert votes.lead() == (1, 0)

@@ -244,8 +244,9 @@ def test_a_chain_at_its_limit_still_answers(
         deep = terse.solve("What is 7 + 5?", settings=SolveSettings("dr"), seed=1)
     (sample,) = solution.samples
     assert "\nThe answer is \\boxed{" in sample.text
-    assert sample.answer is not None
     assert sample.finish == "length"
+    assert solution.answer == sample.answer is not None
+    assert (solution.status, solution.confidence) == (Status.UNDECIDED, 0)
     assert 3 < sample.tokens <= 3 + CLOSING_TOKENS
     assert solution.tokens.forced > 0
     knowledge, reasoning = deep.samples

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from stopping_rules import Draw, DrawnProblem, Rule, drawn_problem, play, play_all, vote_of
@@ -18,6 +20,12 @@ def intuitive(*clusters: int | None) -> list[Draw]:
 
 def deep(*clusters: int | None) -> list[Draw]:
     return [Draw(DR, cluster, 150) for cluster in clusters]
+
+
+def sample(
+    role: str, index: int, answer: str | None, tokens: int, finish: str = "stop"
+) -> dict[str, Any]:
+    return {"role": role, "index": index, "answer": answer, "tokens": tokens, "finish": finish}
 
 
 def test_two_equal_first_thoughts_end_adaptive_at_their_cost() -> None:
@@ -53,13 +61,17 @@ def test_a_rule_cannot_use_more_than_was_drawn() -> None:
 
 def test_draws_know_their_knowledge_and_which_answers_are_right() -> None:
     samples = [
-        {"role": "intuitive_reasoner", "index": 0, "answer": "0.5", "tokens": 10},
-        {"role": "knowledge_generator", "index": 0, "answer": None, "tokens": 40},
-        {"role": "deep_reasoner", "index": 0, "answer": "1/2", "tokens": 20},
-        {"role": "intuitive_reasoner", "index": 1, "answer": None, "tokens": 30},
+        sample("intuitive_reasoner", 0, "0.5", 10),
+        sample("knowledge_generator", 0, None, 40),
+        sample("deep_reasoner", 0, "1/2", 20),
+        sample("intuitive_reasoner", 1, None, 30),
+        sample("intuitive_reasoner", 2, "0.5", 352, finish="length"),  # asked for: no vote
     ]
     problem = drawn_problem(samples, reference="0.50")
-    assert problem.draws == {IR: [Draw(IR, 0, 10), Draw(IR, None, 30)], DR: [Draw(DR, 0, 60)]}
+    assert problem.draws == {
+        IR: [Draw(IR, 0, 10), Draw(IR, None, 30), Draw(IR, None, 352)],
+        DR: [Draw(DR, 0, 60)],
+    }
     assert problem.right == {0}
 
 

@@ -208,7 +208,7 @@ class Deliberation:
         if running.role is KG:
             return [*events, self._start(DR, running.index, sample.text)]
         agreed_before = self._tally.agreed()
-        self._tally.add(running.role, sample.answer)
+        self._tally.add(running.role, sample.answer, asked=sequence.finish is Finish.LENGTH)
         new = [cluster for cluster in self._tally.agreed() if cluster not in agreed_before]
         events += [Agreement(self._tally.answer(cluster)) for cluster in new]
         verdict = self._policy.decide(self._tally)

@@ -36,6 +36,8 @@ class Tally:
 
     Attributes:
         votes: for each reasoner, the number of samples on each answer class.
+        asked: the same of answers that a chain gave at its limit because it was asked: no votes.
+            Of 27 such answers of standard on MATH two were right (docs/experiments.md).
         finished: for each reasoner, the samples that ended, with an answer or without.
     """
 
@@ -46,13 +48,20 @@ class Tally:
             Role.DEEP_REASONER: Counter(),
         }
     )
+    asked: Counter[int] = field(default_factory=Counter)
     finished: Counter[Role] = field(default_factory=Counter)
 
-    def add(self, role: Role, answer: str | None) -> None:
-        """Count a finished sample; `answer` is None where it stated none."""
+    def add(self, role: Role, answer: str | None, *, asked: bool = False) -> None:
+        """Count a finished sample.
+
+        Args:
+            answer: None where it stated none.
+            asked: it was at its limit, and the answer had to be asked for.
+        """
         self.finished[role] += 1
         if answer is not None:
-            self.votes[role][self.clusters.add(answer)] += 1
+            votes = self.asked if asked else self.votes[role]
+            votes[self.clusters.add(answer)] += 1
 
     def ranked(self) -> list[tuple[int, int]]:
         """(class, votes) by votes; ties go to what both reasoners said, then to the earlier."""
@@ -60,6 +69,11 @@ class Tally:
         agreed = set(self.agreed())
         order = sorted(total, key=lambda item: (-total[item], item not in agreed, item))
         return [(item, total[item]) for item in order]
+
+    def best(self) -> int | None:
+        """The class to give where no rule holds: the leader; without votes, one asked for."""
+        ranked = self.ranked() or self.asked.most_common(1)
+        return ranked[0][0] if ranked else None
 
     def lead(self) -> tuple[int, int]:
         """Votes of the leading answer and of the runner-up."""

@@ -74,8 +74,7 @@ class Policy(ABC):
 
     def give_up(self, tally: Tally) -> Verdict:
         """The verdict when rounds or time have run out: the best answer so far."""
-        ranked = tally.ranked()
-        return Verdict(ranked[0][0] if ranked else None, Status.UNDECIDED)
+        return Verdict(tally.best(), Status.UNDECIDED)
 
 
 class IntuitivePolicy(Policy):
