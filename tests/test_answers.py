@@ -28,6 +28,8 @@ SLOW_SUM = r"\sum_{n=1}^{99999} \frac{1}{n^2+n+1}"
 
 # text of a finished chain of thought, the answer that it states
 STATED = [
+    (r"The answer is \boxed{42", "42"),
+    (r"The answer is \boxed{\frac{1}{2}", r"\frac{1}{2}"),
     # boxed
     (r"The answer is \(\boxed{18}\)", "18"),
     (r"the final answer is: $\boxed{\frac{1}{2}}$", r"\frac{1}{2}"),
@@ -108,6 +110,7 @@ STATED = [
 ]
 
 UNSTATED = [
+    r"The answer is \boxed{",
     "",
     "I do not know.",
     "How many eggs does she sell for $2?",
@@ -126,6 +129,10 @@ UNSTATED = [
 
 # text that was cut off at the token limit, the answer that it states nonetheless
 CUT_OFF = [
+    (r"He has 12 left. The answer is \boxed{", None),
+    (r"The answer is \boxed{12 app", None),
+    (r"The answer is \boxed{\frac{1}{2", None),
+    (r"First \boxed{3}, then \boxed{4", "3"),
     (r"So \boxed{18} is what", "18"),
     (r"\boxed{18}", "18"),
     ("#### 18\n", "18"),

@@ -109,7 +109,7 @@ def test_no_agreement_is_exit_code_3_and_no_answer_an_empty_stdout(
     mute = brief.replace("max_tokens = 24", f"max_tokens = 24\n{stops}")
     (tmp_path / "pack.toml").write_text(mute, "utf-8")
     result = runner.invoke(app, ["solve", QUESTION, "--pack", str(tmp_path), "--policy", "ir"])
-    assert result.exit_code == 3
+    assert result.exit_code == 3, result.stdout
     assert result.stdout == ""
     assert "No answer was found" in result.stderr
     assert "undecided" in result.stderr

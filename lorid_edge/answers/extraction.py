@@ -88,11 +88,22 @@ def extract_answer(text: str, *, complete: bool = True) -> str | None:
         answer = _explicit_answer(text[: problem.start()] + "\n")
         if answer is not None:
             return answer
+    before, inside = _split_at_open_box(text)
     if not complete:
-        # The last word may be half a number.
-        whole = re.sub(r"\S+\Z", "", text)
+        # The last word may be half a number, and what stands in an open box half an answer.
+        whole = re.sub(r"\S+\Z", "", before)
         return _boxed(text) or _explicit_answer(whole)
+    text = before + inside
     return _explicit_answer(text) or _conclusion(text)
+
+
+def _split_at_open_box(text: str) -> tuple[str, str]:
+    r"""What stands before and in a last \boxed{ that is never closed; without one, all and ""."""
+    start = text.rfind("\\boxed{")
+    inside = start + len("\\boxed{")
+    if start < 0 or braced(text, inside - 1) is not None:
+        return text, ""
+    return text[:start], text[inside:]
 
 
 def _explicit_answer(text: str) -> str | None:
