@@ -48,9 +48,10 @@ class Row:
             return ""
         if self.sample.finish == "cancelled":
             return "not needed any more"
+        at_limit = self.sample.finish == "length"
         if self.sample.answer is not None:
-            return f"= {self.sample.answer}"
-        return "no answer" if self.sample.finish != "length" else "no answer (too long)"
+            return f"= {self.sample.answer}{' (too long, no vote)' if at_limit else ''}"
+        return "no answer (too long)" if at_limit else "no answer"
 
 
 class Board:

@@ -85,5 +85,5 @@ def replay(solution: Solution, judge: Judge) -> Outcome:
 
 def _stated(sample: Sample) -> set[str]:
     """The answer as the text states it, before anything is normalised; empty without one."""
-    raw = extract_answer(sample.text, complete=sample.finish != "length")
+    raw = extract_answer(sample.text) if sample.is_vote else None
     return set() if raw is None else {raw}

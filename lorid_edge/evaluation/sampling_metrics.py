@@ -131,7 +131,7 @@ def _ways_below(
 def _first_answers(solution: Solution, role: Role) -> list[str | None]:
     """The answers of the role's samples by number, up to the first that did not finish."""
     finished = {
-        sample.index: sample.answer
+        sample.index: sample.answer if sample.is_vote else None
         for sample in solution.samples
         if sample.role is role and sample.finish != "cancelled"
     }

@@ -127,4 +127,4 @@ def try_pack(
 def _is_well_formed(sample: Sample) -> bool:
     if sample.role is Role.KNOWLEDGE_GENERATOR:
         return sample.finish == "end" and is_rule_list(sample.text)
-    return sample.answer is not None
+    return sample.is_vote

@@ -52,6 +52,11 @@ class Sample(_Model):
     calculator_results: int = 0
     calculator_corrections: int = 0
 
+    @property
+    def is_vote(self) -> bool:
+        """Whether it came to an answer of its own; one that had to be asked for is none."""
+        return self.answer is not None and self.finish != "length"
+
     def to_dict(self) -> dict[str, Any]:
         """The sample as it stands in a solution's JSON."""
         return self.model_dump(mode="json")

@@ -35,9 +35,14 @@ export function outcome(row, isOver) {
     return isOver ? { text: "stopped", kind: "cancelled" } : { text: "writing", kind: "running" };
   }
   if (sample.finish === "cancelled") return { text: "not needed any more", kind: "cancelled" };
-  if (sample.answer !== null) return { text: sample.answer, kind: "answered" };
+  const atLimit = sample.finish === "length";
+  if (sample.answer !== null) {
+    return atLimit
+      ? { text: `${sample.answer} (too long, no vote)`, kind: "nothing" }
+      : { text: sample.answer, kind: "answered" };
+  }
   if (row.role === KNOWLEDGE) return { text: "written", kind: "nothing" };
-  return { text: sample.finish === "length" ? "no answer (too long)" : "no answer", kind: "nothing" };
+  return { text: atLimit ? "no answer (too long)" : "no answer", kind: "nothing" };
 }
 
 /** What a screen reader says of an event; null for those that would only be noise. */
