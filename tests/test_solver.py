@@ -255,6 +255,26 @@ def test_a_chain_at_its_limit_still_answers(
     assert "\nThe answer is \\boxed{" in reasoning.text
 
 
+def test_where_the_context_has_no_room_left_a_chain_at_its_limit_just_ends(
+    store: PackStore, brief_pack: Path, tmp_path: Path
+) -> None:
+    text = (brief_pack / "pack.toml").read_text().replace("max_tokens = 24", "max_tokens = 3")
+    (tmp_path / "pack.toml").write_text(text)
+    with Solver.open(tmp_path, store=store) as terse:
+        fits = next(n for n in range(1, 400) if not fits_in(terse, "how many " * n)) - 1
+        solution = terse.solve("how many " * fits, settings=SolveSettings("ir"), seed=1)
+    (sample,) = solution.samples
+    assert (sample.finish, sample.tokens, solution.answer) == ("length", 3, None)
+
+
+def fits_in(solver: Solver, question: str) -> bool:
+    try:
+        solver.check(question)
+    except ContextOverflowError:
+        return False
+    return True
+
+
 # --- bad input, threads, the end ------------------------------------------------------------------
 
 

@@ -15,9 +15,9 @@ from lorid_edge.engine.engine import Engine
 from lorid_edge.engine.lane import Progress
 from lorid_edge.engine.model import AdapterKey
 from lorid_edge.engine.sampling import SamplingSettings
-from lorid_edge.engine.sequence import Finish, GenerationRequest, Sequence
+from lorid_edge.engine.sequence import Closing, Finish, GenerationRequest, Sequence
 from lorid_edge.errors import ContextOverflowError
-from lorid_edge.loop.answer_marks import CLOSING_TOKENS, closing, completion_test
+from lorid_edge.loop.answer_marks import closing, completion_test
 from lorid_edge.loop.events import (
     Agreement,
     CalculatorResult,
@@ -194,11 +194,19 @@ class Deliberation:
             sampling=SamplingSettings(sampling.temperature, sampling.top_k, sampling.top_p),
             stop=settings.stop,
             is_complete=completion_test(workplace.manifest.answer.format) if solves else None,
-            closing=closing(workplace.manifest.answer.format) if solves else None,
+            closing=self._closing(role, len(prompt.tokens)) if solves else None,
             calculator=self._problem.calculator and solves,
         )
         self._running[workplace.engine.submit(request)] = _Running(role, self._round, index)
         return RoleStarted(role, self._round, index)
+
+    def _closing(self, role: Role, prompt_tokens: int) -> Closing | None:
+        """What asks a chain at its limit for its answer; None where the context has no room."""
+        workplace = self._workplace
+        asking = closing(workplace.manifest.answer.format)
+        own_tokens = prompt_tokens - len(workplace.prompts.fixed(role))
+        most_tokens = own_tokens + workplace.manifest.roles[role].max_tokens + asking.tokens
+        return asking if most_tokens <= workplace.sequence_tokens else None
 
     def _finish(self, running: _Running, sequence: Sequence) -> list[Event]:
         sample = self._record(running, sequence)
@@ -271,9 +279,7 @@ class Deliberation:
         for role in Role:
             prompt = prompts.build(role, self._problem.question)
             question = len(prompt.tokens) - len(prompts.fixed(role))  # the fixed part is shared
-            generated = roles[role].max_tokens
-            generated += CLOSING_TOKENS if role is not KG else 0
-            generated += roles[KG].max_tokens if role is DR else 0
+            generated = roles[role].max_tokens + (roles[KG].max_tokens if role is DR else 0)
             if question + generated > limit:
                 raise ContextOverflowError(
                     f"The question is too long for the {role.value}: it takes {question} tokens "
