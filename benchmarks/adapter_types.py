@@ -31,6 +31,9 @@ from lorid_edge.train.job import AdapterJob, StepReport
 from lorid_edge.train.plan import RolePlan, make_plan
 from lorid_edge.train.shipped import find_recipe
 
+LEAST_STEPS = 8
+"""A paired test needs two losses at least, and so many steps."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare float32 with bfloat16 adapters.")
@@ -38,6 +41,8 @@ def main() -> None:
     parser.add_argument("--role", type=Role, default=Role.INTUITIVE_REASONER)
     parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
+    if arguments.steps < LEAST_STEPS:
+        parser.error(f"--steps: {arguments.steps}; the last quarter needs {LEAST_STEPS} or more")
     plan = make_plan(find_recipe(arguments.recipe), [arguments.role])
     role_plan = plan.roles[arguments.role]
     wanted = arguments.steps * role_plan.settings.training.batch_examples

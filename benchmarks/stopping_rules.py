@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from lorid_edge.answers import AnswerClusters, reference_answer, same_answer
-from lorid_edge.cli.main import main as lorid_edge
+from lorid_edge.answers import AnswerClusters
+from lorid_edge.cli.main import app
+from lorid_edge.evaluation.judging import Judge
+from lorid_edge.evaluation.run_folder import read_run
 from lorid_edge.loop.evidence import Tally
 from lorid_edge.loop.policies import (
     POLICIES,
@@ -37,7 +38,7 @@ from lorid_edge.loop.policies import (
     VotePolicy,
     Wave,
 )
-from lorid_edge.loop.solution import Status
+from lorid_edge.loop.solution import Sample, Status
 from lorid_edge.roles import Role
 
 IR, DR = Role.INTUITIVE_REASONER, Role.DEEP_REASONER
@@ -136,8 +137,7 @@ def main() -> None:
         options = ["eval", "--data", "gsm8k", "--policy", DrawAll.name, "--width", "1"]
         options += ["--pack", arguments.pack, "--limit", str(arguments.problems)]
         options += ["--in-flight", str(arguments.in_flight), "--run", str(arguments.run)]
-        sys.argv[1:] = options
-        lorid_edge()
+        app(options)
         return
     problems = read_draws(arguments.run)
     rows = play_all(rules(), problems, arguments.orders)
@@ -164,32 +164,24 @@ def parse_arguments() -> argparse.Namespace:
 
 def read_draws(run: Path) -> list[DrawnProblem]:
     """The problems of a run that have all draws."""
-    references = {
-        problem["id"]: reference_answer(problem["reference"])
-        for problem in map(json.loads, (run / "problems.jsonl").open(encoding="utf-8"))
-    }
-    problems = []
-    for line in (run / "solutions.jsonl").open(encoding="utf-8"):
-        solution = json.loads(line)
-        problems.append(drawn_problem(solution["samples"], references[solution["id"]]))
-    return problems
+    drawn = read_run(run)
+    return [
+        drawn_problem(solution.samples, Judge(drawn.problems[line - 1].reference))
+        for line, solution in drawn.solutions.items()
+    ]
 
 
-def drawn_problem(samples: list[dict[str, Any]], reference: str) -> DrawnProblem:
+def drawn_problem(samples: Sequence[Sample], judge: Judge) -> DrawnProblem:
     clusters = AnswerClusters()
-    knowledge = {s["index"]: s["tokens"] for s in samples if s["role"] == "knowledge_generator"}
+    knowledge = {s.index: s.tokens for s in samples if s.role is Role.KNOWLEDGE_GENERATOR}
     draws: dict[Role, list[Draw]] = {IR: [], DR: []}
     for sample in samples:
-        role = Role(sample["role"])
-        if role not in draws:
+        if sample.role not in draws:
             continue
-        is_vote = sample["answer"] is not None and sample["finish"] != "length"
-        cluster = clusters.add(sample["answer"]) if is_vote else None
-        before = knowledge[sample["index"]] if role is DR else 0
-        draws[role].append(Draw(role, cluster, before + sample["tokens"]))
-    right = {
-        i for i, answer in enumerate(clusters.representatives) if same_answer(answer, reference)
-    }
+        cluster = clusters.add(sample.answer) if sample.answer and sample.is_vote else None
+        before = knowledge[sample.index] if sample.role is DR else 0
+        draws[sample.role].append(Draw(sample.role, cluster, before + sample.tokens))
+    right = {i for i, answer in enumerate(clusters.representatives) if judge.is_right(answer)}
     return DrawnProblem(draws, frozenset(right))
 
 

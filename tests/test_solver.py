@@ -234,12 +234,17 @@ def test_an_adapter_with_another_hash_is_refused(
         Solver.open(folder, store=store)
 
 
+def terse_solver(store: PackStore, brief_pack: Path, folder: Path) -> Solver:
+    """Its chains are at their limit after three tokens."""
+    text = (brief_pack / "pack.toml").read_text().replace("max_tokens = 24", "max_tokens = 3")
+    (folder / "pack.toml").write_text(text)
+    return Solver.open(folder, store=store)
+
+
 def test_a_chain_at_its_limit_still_answers(
     store: PackStore, brief_pack: Path, tmp_path: Path
 ) -> None:
-    text = (brief_pack / "pack.toml").read_text().replace("max_tokens = 24", "max_tokens = 3")
-    (tmp_path / "pack.toml").write_text(text)
-    with Solver.open(tmp_path, store=store) as terse:
+    with terse_solver(store, brief_pack, tmp_path) as terse:
         solution = terse.solve("What is 7 + 5?", settings=SolveSettings("ir"), seed=1)
         deep = terse.solve("What is 7 + 5?", settings=SolveSettings("dr"), seed=1)
     (sample,) = solution.samples
@@ -258,9 +263,7 @@ def test_a_chain_at_its_limit_still_answers(
 def test_where_the_context_has_no_room_left_a_chain_at_its_limit_just_ends(
     store: PackStore, brief_pack: Path, tmp_path: Path
 ) -> None:
-    text = (brief_pack / "pack.toml").read_text().replace("max_tokens = 24", "max_tokens = 3")
-    (tmp_path / "pack.toml").write_text(text)
-    with Solver.open(tmp_path, store=store) as terse:
+    with terse_solver(store, brief_pack, tmp_path) as terse:
         fits = next(n for n in range(1, 400) if not fits_in(terse, "how many " * n)) - 1
         solution = terse.solve("how many " * fits, settings=SolveSettings("ir"), seed=1)
     (sample,) = solution.samples

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from stopping_rules import Draw, DrawnProblem, Rule, drawn_problem, play, play_all, vote_of
 
+from lorid_edge.evaluation.judging import Judge
 from lorid_edge.loop.policies import AdaptivePolicy, PaperPolicy, VotePolicy, Wave
+from lorid_edge.loop.solution import Sample
 from lorid_edge.roles import Role
 
 IR, KG, DR = Role.INTUITIVE_REASONER, Role.KNOWLEDGE_GENERATOR, Role.DEEP_REASONER
@@ -22,10 +24,10 @@ def deep(*clusters: int | None) -> list[Draw]:
     return [Draw(DR, cluster, 150) for cluster in clusters]
 
 
-def sample(
-    role: str, index: int, answer: str | None, tokens: int, finish: str = "stop"
-) -> dict[str, Any]:
-    return {"role": role, "index": index, "answer": answer, "tokens": tokens, "finish": finish}
+def sample(role: Role, index: int, answer: str | None, tokens: int, finish: Any = "stop") -> Sample:
+    return Sample(
+        role=role, round=1, index=index, text="", answer=answer, tokens=tokens, finish=finish
+    )
 
 
 def test_two_equal_first_thoughts_end_adaptive_at_their_cost() -> None:
@@ -61,13 +63,13 @@ def test_a_rule_cannot_use_more_than_was_drawn() -> None:
 
 def test_draws_know_their_knowledge_and_which_answers_are_right() -> None:
     samples = [
-        sample("intuitive_reasoner", 0, "0.5", 10),
-        sample("knowledge_generator", 0, None, 40),
-        sample("deep_reasoner", 0, "1/2", 20),
-        sample("intuitive_reasoner", 1, None, 30),
-        sample("intuitive_reasoner", 2, "0.5", 352, finish="length"),  # asked for: no vote
+        sample(IR, 0, "0.5", 10),
+        sample(KG, 0, None, 40),
+        sample(DR, 0, "1/2", 20),
+        sample(IR, 1, None, 30),
+        sample(IR, 2, "0.5", 352, finish="length"),  # asked for: no vote
     ]
-    problem = drawn_problem(samples, reference="0.50")
+    problem = drawn_problem(samples, Judge("0.50"))
     assert problem.draws == {
         IR: [Draw(IR, 0, 10), Draw(IR, None, 30), Draw(IR, None, 352)],
         DR: [Draw(DR, 0, 60)],
