@@ -30,6 +30,7 @@ class RecordedSample:
     finish: Finish | None
     forced_tokens: int = 0
     calculator_calls: list[CalculatorCall] = field(default_factory=list)
+    mean_entropy_nats: float | None = None
 
     @property
     def is_cut(self) -> bool:
@@ -61,6 +62,7 @@ class RecordedSamples:
             [0] * sample["tokens"],
             Finish(sample["finish"]),
             calculator_calls=calls,
+            mean_entropy_nats=sample.get("entropy_nats"),
         )
 
 

@@ -8,20 +8,23 @@ knowledge and deep reasoning each, whatever they say; it goes on where it was st
 rules choose among these draws without a model: each problem's draws are independent, so that every
 rule sees them in many random orders, the same for all rules, and what it is worth on a problem is
 the mean over the orders. A chain's length is its tokens; what a verdict cancels has grown as far as
-the sample that brought it. The last line of standard output is JSON.
+the sample that brought it. The weight of a chain's vote follows from its entropy and from the mean
+entropy of its role in these draws, which is shown. The last line of standard output is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from counted_votes import CountedPolicy
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
@@ -29,7 +32,7 @@ from lorid_edge.answers import AnswerClusters
 from lorid_edge.cli.main import app
 from lorid_edge.evaluation.judging import Judge
 from lorid_edge.evaluation.run_folder import read_run
-from lorid_edge.loop.evidence import Tally
+from lorid_edge.loop.evidence import Tally, vote_weight
 from lorid_edge.loop.policies import (
     POLICIES,
     AdaptivePolicy,
@@ -38,12 +41,14 @@ from lorid_edge.loop.policies import (
     VotePolicy,
     Wave,
 )
-from lorid_edge.loop.solution import Sample, Status
+from lorid_edge.loop.solution import Sample, Solution, Status
 from lorid_edge.roles import Role
 
 IR, DR = Role.INTUITIVE_REASONER, Role.DEEP_REASONER
 DRAWS = {IR: 8, DR: 4}
 DRAW_ROUNDS = 4
+NEVER = 2.0
+"""A confidence that no answer reaches."""
 
 Outcomes = NDArray[np.float64]
 """Problems by three: share right, tokens, rounds."""
@@ -51,11 +56,13 @@ Outcomes = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Draw:
-    """One sample: its class of answers (None without an answer) and tokens, knowledge included."""
+    """One sample: its class of answers (None without an answer), tokens with those of its
+    knowledge, and the weight of its vote."""
 
     role: Role
     cluster: int | None
     tokens: int
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class DrawAll(Policy):
 
 
 class Rule(Policy):
-    """Given waves in turn, until the leading answer is the mode with a given probability."""
+    """Given waves in turn, until the leading answer is right with a given probability."""
 
     name = "rule"
 
@@ -97,9 +104,10 @@ class Rule(Policy):
         return self._waves[round_number - 1]
 
     def decide(self, tally: Tally) -> Verdict | None:
-        if tally.confidence() < self._confidence:
+        leader = tally.leader()
+        if tally.confidence(leader) < self._confidence:
             return None
-        return Verdict(tally.ranked()[0][0], Status.VOTED)
+        return Verdict(leader, Status.VOTED)
 
 
 class GivenClusters:
@@ -110,10 +118,12 @@ class GivenClusters:
 
 
 def rules() -> dict[str, Policy]:
-    """What is played: the shipped policies, then rules by the waves they send."""
+    """What is played: votes, the shipped policy, the same counting, and others by their waves."""
     two, one, deep, both = Wave(2, 0), Wave(1, 0), Wave(0, 1), Wave(1, 1)
     found: dict[str, Policy] = {f"vote {k}": VotePolicy(1, k) for k in range(1, DRAWS[IR] + 1)}
+    found |= {f"weighed vote {k}": Rule([one] * k, NEVER) for k in range(1, DRAWS[IR] + 1)}
     found |= {f"adaptive, {n} rounds": AdaptivePolicy(1, n) for n in range(1, 6)}
+    found |= {f"counted, {n} rounds": CountedPolicy(1, n) for n in range(1, 6)}
     patterns = {
         "i i, then i": [two] + [one] * 6,
         "i i, i, then d": [two, one] + [deep] * 4,
@@ -125,7 +135,7 @@ def rules() -> dict[str, Policy]:
     }
     for label, waves in patterns.items():
         for rounds in range(2, len(waves) + 1):
-            for confidence in (0.8, 0.9):
+            for confidence in (0.5, 0.6, 0.7, 0.8):
                 found[f"{label}; {rounds} rounds, {confidence}"] = Rule(waves[:rounds], confidence)
     return found
 
@@ -165,13 +175,26 @@ def parse_arguments() -> argparse.Namespace:
 def read_draws(run: Path) -> list[DrawnProblem]:
     """The problems of a run that have all draws."""
     drawn = read_run(run)
+    usual = usual_entropies(drawn.solutions.values())
+    print("usual entropy:", {role.value: nats for role, nats in usual.items()})
     return [
-        drawn_problem(solution.samples, Judge(drawn.problems[line - 1].reference))
+        drawn_problem(solution.samples, Judge(drawn.problems[line - 1].reference), usual)
         for line, solution in drawn.solutions.items()
     ]
 
 
-def drawn_problem(samples: Sequence[Sample], judge: Judge) -> DrawnProblem:
+def usual_entropies(solutions: Iterable[Solution]) -> dict[Role, float]:
+    """The mean entropy in nats of each reasoner's samples, where it was recorded."""
+    found: dict[Role, list[float]] = {IR: [], DR: []}
+    for sample in itertools.chain.from_iterable(solution.samples for solution in solutions):
+        if sample.role in found and sample.entropy_nats is not None:
+            found[sample.role].append(sample.entropy_nats)
+    return {role: round(float(np.mean(some)), 3) for role, some in found.items() if some}
+
+
+def drawn_problem(
+    samples: Sequence[Sample], judge: Judge, usual: Mapping[Role, float]
+) -> DrawnProblem:
     clusters = AnswerClusters()
     knowledge = {s.index: s.tokens for s in samples if s.role is Role.KNOWLEDGE_GENERATOR}
     draws: dict[Role, list[Draw]] = {IR: [], DR: []}
@@ -180,7 +203,8 @@ def drawn_problem(samples: Sequence[Sample], judge: Judge) -> DrawnProblem:
             continue
         cluster = clusters.add(sample.answer) if sample.answer and sample.is_vote else None
         before = knowledge[sample.index] if sample.role is DR else 0
-        draws[sample.role].append(Draw(sample.role, cluster, before + sample.tokens))
+        weight = vote_weight(sample.entropy_nats, usual.get(sample.role))
+        draws[sample.role].append(Draw(sample.role, cluster, before + sample.tokens, weight))
     right = {i for i, answer in enumerate(clusters.representatives) if judge.is_right(answer)}
     return DrawnProblem(draws, frozenset(right))
 
@@ -258,7 +282,8 @@ def play(
         running.sort(key=lambda draw: draw.tokens)
         for position, draw in enumerate(running):
             tokens += draw.tokens
-            tally.add(draw.role, None if draw.cluster is None else str(draw.cluster))
+            answer = None if draw.cluster is None else str(draw.cluster)
+            tally.add(draw.role, answer, draw.weight)
             verdict = policy.decide(tally)
             if verdict is not None:
                 tokens += draw.tokens * (len(running) - position - 1)

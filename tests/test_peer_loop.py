@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from compare import missing_turns, read_blocks
 from comparison import Block, ratios_of, summary_of
+from counted_votes import CountedPolicy
 from llama_server_peer import Slots, shared_tokens
 from peer_loop import GrowingText, Heard, PeerLoop, RolePlay, SampleRequest, Written
 from sides import OneAtATime, SideSettings, solved_from
@@ -66,7 +67,7 @@ def reply(number: int) -> str:
 
 def test_what_the_first_group_decides_spares_the_others(play: RolePlay) -> None:
     generator = Scripted(intuitive_reasoner=[reply(4), reply(4)])
-    solved = PeerLoop(play, generator).solve("What is 2+2?", make_policy("adaptive", 4))
+    solved = PeerLoop(play, generator).solve("What is 2+2?", CountedPolicy(4))
     assert generator.asked == [(IR, 2)]
     assert (solved.answer, solved.status, solved.rounds) == ("4", "voted", 1)
     assert [sample.tokens for sample in solved.samples] == [10, 10]

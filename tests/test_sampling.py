@@ -6,6 +6,8 @@ import ctypes
 
 import numpy as np
 import pytest
+from scipy.special import softmax
+from scipy.stats import entropy
 
 from lorid_edge.engine import native
 from lorid_edge.engine.sampling import Sampler, SamplingSettings
@@ -84,3 +86,25 @@ def test_frequencies_follow_the_probabilities() -> None:
     assert set(draws) == {3, 7, 9}
     assert abs(draws.count(3) / 4000 - 0.5) < 0.04
     assert abs(draws.count(7) / 4000 - 0.25) < 0.035
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.2, 0.7, 1.5])
+def test_the_entropy_is_the_models_own_whatever_the_temperature(temperature: float) -> None:
+    random = np.random.default_rng(4)
+    sampler = Sampler(SamplingSettings(temperature), seed=1)
+    for spread in (0.1, 2.0, 5.0, 12.0):
+        row = random.normal(0, spread, VOCABULARY).astype(np.float32)
+        sampler.sample(row)
+        assert sampler.entropy_nats == pytest.approx(entropy(softmax(row.astype(float))), abs=0.01)
+    sampler.close()
+
+
+def test_a_sure_model_has_no_entropy_and_a_clueless_one_all_of_it() -> None:
+    sampler = Sampler(SamplingSettings(), seed=1)
+    sure = np.zeros(VOCABULARY, dtype=np.float32)
+    sure[7] = 50.0
+    sampler.sample(sure)
+    assert sampler.entropy_nats == pytest.approx(0, abs=1e-6)
+    sampler.sample(np.full(VOCABULARY, 3.0, dtype=np.float32))
+    assert sampler.entropy_nats == pytest.approx(np.log(VOCABULARY), rel=1e-5)
+    sampler.close()

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
-from stopping_rules import Draw, DrawnProblem, Rule, drawn_problem, play, play_all, vote_of
+from counted_votes import CountedPolicy
+from stopping_rules import (
+    Draw,
+    DrawnProblem,
+    Rule,
+    drawn_problem,
+    play,
+    play_all,
+    usual_entropies,
+    vote_of,
+)
 
 from lorid_edge.evaluation.judging import Judge
-from lorid_edge.loop.policies import AdaptivePolicy, PaperPolicy, VotePolicy, Wave
-from lorid_edge.loop.solution import Sample
+from lorid_edge.loop.policies import PaperPolicy, VotePolicy, Wave
+from lorid_edge.loop.solution import Sample, Solution
 from lorid_edge.roles import Role
 
 IR, KG, DR = Role.INTUITIVE_REASONER, Role.KNOWLEDGE_GENERATOR, Role.DEEP_REASONER
@@ -24,20 +35,34 @@ def deep(*clusters: int | None) -> list[Draw]:
     return [Draw(DR, cluster, 150) for cluster in clusters]
 
 
-def sample(role: Role, index: int, answer: str | None, tokens: int, finish: Any = "stop") -> Sample:
+def sample(
+    role: Role,
+    index: int,
+    answer: str | None,
+    tokens: int,
+    finish: Any = "stop",
+    entropy_nats: float | None = None,
+) -> Sample:
     return Sample(
-        role=role, round=1, index=index, text="", answer=answer, tokens=tokens, finish=finish
+        role=role,
+        round=1,
+        index=index,
+        text="",
+        answer=answer,
+        tokens=tokens,
+        finish=finish,
+        entropy_nats=entropy_nats,
     )
 
 
-def test_two_equal_first_thoughts_end_adaptive_at_their_cost() -> None:
+def test_two_equal_first_thoughts_end_counting_at_their_cost() -> None:
     draws = {IR: intuitive(7, 7, 3), DR: deep(3)}
-    assert play(AdaptivePolicy(1), draws, frozenset({7})) == (True, 200, 1)
+    assert play(CountedPolicy(1), draws, frozenset({7})) == (True, 200, 1)
 
 
-def test_adaptive_goes_on_as_long_as_the_answers_differ() -> None:
+def test_counting_goes_on_as_long_as_the_answers_differ() -> None:
     draws = {IR: intuitive(7, 3, 3, 3), DR: deep(3, 3)}
-    is_right, tokens, rounds = play(AdaptivePolicy(1), draws, frozenset({3}))
+    is_right, tokens, rounds = play(CountedPolicy(1), draws, frozenset({3}))
     # 7 3 | 3 (deep) | 3 at 100 tokens: three votes to one, and the deep one has grown as far
     assert (is_right, tokens, rounds) == (True, 200 + 150 + 100 + 100, 3)
 
@@ -69,12 +94,32 @@ def test_draws_know_their_knowledge_and_which_answers_are_right() -> None:
         sample(IR, 1, None, 30),
         sample(IR, 2, "0.5", 352, finish="length"),  # asked for: no vote
     ]
-    problem = drawn_problem(samples, Judge("0.50"))
+    problem = drawn_problem(samples, Judge("0.50"), {})
     assert problem.draws == {
         IR: [Draw(IR, 0, 10), Draw(IR, None, 30), Draw(IR, None, 352)],
         DR: [Draw(DR, 0, 60)],
     }
     assert problem.right == {0}
+
+
+def test_draws_weigh_by_what_is_usual_for_their_role() -> None:
+    samples = [
+        sample(IR, 0, "1", 10, entropy_nats=0.1),
+        sample(IR, 1, "2", 10, entropy_nats=0.3),
+        sample(KG, 0, None, 40, entropy_nats=0.9),
+        sample(DR, 0, "1", 20, entropy_nats=0.5),
+    ]
+    usual = usual_entropies([cast(Solution, SimpleNamespace(samples=samples))])
+    assert usual == {IR: 0.2, DR: 0.5}
+    draws = drawn_problem(samples, Judge("1"), usual).draws
+    assert draws[DR] == [Draw(DR, 0, 60, 1.0)]
+    assert draws[IR][0].weight > 1 > draws[IR][1].weight
+
+
+def test_the_surest_answer_is_right_where_most_are_wrong() -> None:
+    draws = {IR: [Draw(IR, 1, 10, 0.2), Draw(IR, 1, 10, 0.2), Draw(IR, 2, 10, 3.0)], DR: []}
+    assert play(VotePolicy(1, 3), draws, frozenset({2}))[0] is False
+    assert play(Rule([Wave(1, 0)] * 3, confidence=2), draws, frozenset({2})) == (True, 30, 3)
 
 
 def test_rules_are_compared_with_a_vote_of_as_many_tokens() -> None:

@@ -84,7 +84,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--peer", choices=PEERS, nargs="+", required=True)
     parser.add_argument("--pack", default="small", help="a pack's name or folder")
     parser.add_argument("--problems", type=int, default=30, help="how many, from the end")
-    parser.add_argument("--policy", default="adaptive")
+    parser.add_argument(
+        "--policy",
+        choices=["ir", "dr", "paper", "vote", "counted"],
+        default="counted",
+        help="counted is adaptive with all votes alike: peers do not tell their certainty",
+    )
     parser.add_argument("--width", type=int, default=1, help="samples of a role at once")
     parser.add_argument("--peer-width", type=int, help="the same for the peer, if another is best")
     parser.add_argument("--max-rounds", type=int, help="of the policy; its own if not given")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # what other benchmarks use as well
+from counted_votes import CountedPolicy
 from peer_loop import DrawnSample, PeerLoop, RolePlay, SolvedProblem
 
 from lorid_edge.loading import LoadSettings
@@ -37,7 +40,7 @@ class SideSettings:
     """
 
     pack: str
-    policy: str = "adaptive"
+    policy: str = CountedPolicy.name
     width: int = 1
     peer_width: int = 1
     max_rounds: int | None = None

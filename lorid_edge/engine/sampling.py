@@ -27,6 +27,12 @@ Each is less than 2.1e-9 as likely as the best one. With top-k on, the result di
 vocabulary's only where fewer than k tokens are nearer than this: by less than k * 2.1e-9.
 """
 
+ENTROPY_NATS = 14.0
+"""Tokens this far below the best are left out of an entropy, whatever the temperature.
+
+Each would add less than 1.3e-5 nats.
+"""
+
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)], align=True)
 
 
@@ -92,7 +98,12 @@ class Grammar:
 
 
 class Sampler:
-    """One sequence's sampler. Free it with `close`."""
+    """One sequence's sampler. Free it with `close`.
+
+    Attributes:
+        entropy_nats: of the model's distribution (at temperature 1) over the token drawn last: 0
+            where it was sure.
+    """
 
     def __init__(
         self, settings: SamplingSettings, seed: int, grammar: Grammar | None = None
@@ -100,7 +111,9 @@ class Sampler:
         self._settings = settings
         self._binding = binding = native.load()
         self._grammar = grammar
+        self._reach_nats = max(CANDIDATE_NATS * settings.temperature, ENTROPY_NATS)
         self._chain: Any = None
+        self.entropy_nats = 0.0
         if settings.temperature <= 0:
             return
         chain = binding.llama_sampler_chain_init(binding.llama_sampler_chain_default_params())
@@ -135,13 +148,15 @@ class Sampler:
         return token
 
     def _draw(self, logits: LogitsRow) -> int:
+        best = float(logits.max())
+        tokens = np.flatnonzero(logits > best - self._reach_nats)
+        near = logits[tokens]
+        self.entropy_nats = _entropy_nats(near[near > best - ENTROPY_NATS] - best)
         if self._chain is None:
-            return int(np.argmax(logits))
-        floor = float(logits.max()) - CANDIDATE_NATS * self._settings.temperature
-        tokens = np.flatnonzero(logits > floor)
+            return int(tokens[np.argmax(near)])
         candidates = np.empty(len(tokens), dtype=_CANDIDATE)
         candidates["id"] = tokens
-        candidates["logit"] = logits[tokens]
+        candidates["logit"] = near
         candidates["p"] = 0.0
         array = _apply(self._binding, self._chain, candidates)
         return int(array.data[array.selected].id)
@@ -154,6 +169,13 @@ class Sampler:
         if self._grammar is not None:
             self._grammar.close()
             self._grammar = None
+
+
+def _entropy_nats(relative: npt.NDArray[np.float32]) -> float:
+    """The entropy of a softmax over logits, given as their distance to the largest (0 or below)."""
+    probabilities = np.exp(relative)
+    total = float(probabilities.sum())
+    return float(np.log(total) - np.dot(probabilities, relative) / total)
 
 
 def _apply(binding: Any, sampler: Any, candidates: npt.NDArray[Any]) -> Any:

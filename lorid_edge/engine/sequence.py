@@ -129,6 +129,8 @@ class Sequence:
         self._guard_from: int | None = None
         self.is_cut = False
         self._is_closing = False
+        self._entropy_nats = 0.0
+        self._draws = 0
 
     def close(self) -> None:
         """Free the sampler."""
@@ -138,6 +140,14 @@ class Sequence:
     def is_reading(self) -> bool:
         """Whether it still has a prompt of its own to read, of more than a few tokens."""
         return not self.tokens and len(self.pending) > 1
+
+    @property
+    def mean_entropy_nats(self) -> float | None:
+        """How unsure the model was of a token it was asked for, on average (forced ones are not).
+
+        None before the first.
+        """
+        return self._entropy_nats / self._draws if self._draws else None
 
     def wanted_logits(self) -> int:
         """How many of the last pending tokens need logits.
@@ -160,6 +170,8 @@ class Sequence:
             self._record_calculator_call(rows)
         banned = self._model.digit_tokens() if self._extends_forced_number() else None
         token = self._sampler.sample(rows[-1], banned)
+        self._entropy_nats += self._sampler.entropy_nats
+        self._draws += 1
         self.pending = [token]
         if self._model.is_end(token):
             self._end(Finish.END)

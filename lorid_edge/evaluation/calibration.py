@@ -1,7 +1,7 @@
 """Whether problems solved with a confidence of 0.9 are right nine times of ten.
 
-A solution's confidence is how sure it is that its answer is the commonest one, not that the answer
-is right (`lorid_edge.loop.evidence`). How far the two lie apart is what is measured here.
+A solution's confidence is an estimate that was fitted to some problems and packs
+(`lorid_edge.loop.evidence`). How far it is off on others is what is measured here.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from lorid_edge.evaluation.accuracy import Accuracy
@@ -20,7 +21,7 @@ from lorid_edge.evaluation.costs import (
 from lorid_edge.evaluation.failures import Failure, failure_of
 from lorid_edge.evaluation.judging import Judge
 from lorid_edge.evaluation.sampling_metrics import REASONERS, AtK, at_each_k
-from lorid_edge.loop.solution import Solution, Status
+from lorid_edge.loop.solution import Sample, Solution, Status
 from lorid_edge.roles import Role
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class SampleCounts:
         cut: the finished ones that reached their token limit.
         calculator_results: results that the calculator wrote.
         calculator_corrections: of these, those where the model's own text was another.
+        entropy_nats: for each reasoner, the mean entropy of its finished samples: what is usual for
+            it, where every problem was asked alike (`roles.*.entropy_nats` of a pack). A reasoner
+            without any is left out.
     """
 
     finished: int
@@ -44,6 +48,7 @@ class SampleCounts:
     cut: int
     calculator_results: int
     calculator_corrections: int
+    entropy_nats: dict[Role, float]
 
 
 @dataclass(frozen=True)
@@ -138,4 +143,14 @@ def _sample_counts(solutions: Sequence[Solution]) -> SampleCounts:
         cut=sum(sample.finish == "length" for sample in samples),
         calculator_results=sum(sample.calculator_results for sample in samples),
         calculator_corrections=sum(sample.calculator_corrections for sample in samples),
+        entropy_nats=_entropies(samples),
     )
+
+
+def _entropies(samples: Sequence[Sample]) -> dict[Role, float]:
+    found: dict[Role, list[float]] = {}
+    for sample in samples:
+        is_counted = sample.role in REASONERS and sample.finish != "cancelled"
+        if is_counted and sample.entropy_nats is not None:
+            found.setdefault(sample.role, []).append(sample.entropy_nats)
+    return {role: fmean(found[role]) for role in REASONERS if role in found}

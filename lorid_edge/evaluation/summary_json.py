@@ -9,7 +9,7 @@ from lorid_edge.evaluation.accuracy import Accuracy
 from lorid_edge.evaluation.authors_protocol import AuthorsProtocol
 from lorid_edge.evaluation.calibration import Calibration
 from lorid_edge.evaluation.sampling_metrics import AtK
-from lorid_edge.evaluation.summary import Summary
+from lorid_edge.evaluation.summary import SampleCounts, Summary
 
 DECIMALS = 4
 
@@ -32,7 +32,7 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         },
         "tokens_per_problem": _rounded(asdict(summary.tokens)),
         "seconds_per_problem": _rounded(asdict(summary.seconds)),
-        "samples": asdict(summary.samples),
+        "samples": _samples_dict(summary.samples),
         "at_k": {
             role.value: [_at_k_dict(item) for item in values]
             for role, values in summary.at_k.items()
@@ -60,6 +60,11 @@ def _authors_dict(protocol: AuthorsProtocol) -> dict[str, Any]:
         **asdict(protocol),
         **_rounded({"lowest_percent": low, "highest_percent": high}),
     }
+
+
+def _samples_dict(samples: SampleCounts) -> dict[str, Any]:
+    entropies = {role.value: round(nats, DECIMALS) for role, nats in samples.entropy_nats.items()}
+    return {**asdict(samples), "entropy_nats": entropies}
 
 
 def _at_k_dict(item: AtK) -> dict[str, Any]:

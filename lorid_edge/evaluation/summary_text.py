@@ -52,6 +52,8 @@ def _lines(summary: Summary, solved: int) -> Iterator[str]:
         f"calculator: {samples.calculator_results} results, {samples.calculator_corrections} "
         "of them corrected the model"
     )
+    for role, nats in samples.entropy_nats.items():
+        yield f"{role.value.replace('_', ' ')}: {nats:.3f} nats of entropy a token"
     for role, values in summary.at_k.items():
         if values:
             yield f"{role.value.replace('_', ' ')}: {_at_k(values)}"

@@ -26,7 +26,7 @@ from lorid_edge.loop.events import (
     SampleFinished,
     TextAdded,
 )
-from lorid_edge.loop.evidence import Tally
+from lorid_edge.loop.evidence import Tally, vote_weight
 from lorid_edge.loop.policies import Policy, Verdict
 from lorid_edge.loop.prompts import RolePrompts
 from lorid_edge.loop.solution import Sample, Seconds, Settings, Solution, TokenCounts
@@ -137,7 +137,7 @@ class Deliberation:
             question=self._problem.question,
             answer=None if cluster is None else self._tally.answer(cluster),
             status=self._verdict.status,
-            confidence=round(self._tally.confidence(), 6),
+            confidence=round(self._tally.confidence(cluster), 6),
             policy=self._policy.name,
             pack=self._workplace.manifest.name,
             seed=self._problem.seed,
@@ -216,7 +216,10 @@ class Deliberation:
         if running.role is KG:
             return [*events, self._start(DR, running.index, sample.text)]
         agreed_before = self._tally.agreed()
-        self._tally.add(running.role, sample.answer, asked=sequence.finish is Finish.LENGTH)
+        usual = self._workplace.manifest.roles[running.role].entropy_nats
+        weight = vote_weight(sample.entropy_nats, usual)
+        asked = sequence.finish is Finish.LENGTH
+        self._tally.add(running.role, sample.answer, weight, asked=asked)
         new = [cluster for cluster in self._tally.agreed() if cluster not in agreed_before]
         events += [Agreement(self._tally.answer(cluster)) for cluster in new]
         verdict = self._policy.decide(self._tally)
@@ -256,6 +259,7 @@ class Deliberation:
             finish=sequence.finish.value,
             calculator_results=len(calls),
             calculator_corrections=sum(call.differed for call in calls),
+            entropy_nats=_rounded(sequence.mean_entropy_nats),
         )
         self._forced_tokens += sequence.forced_tokens
         self._samples.append(sample)
@@ -294,5 +298,5 @@ def sample_seed(seed: int, role: Role, index: int) -> int:
     return int.from_bytes(digest[:4], "little")
 
 
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 4)
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 4)

@@ -22,16 +22,17 @@ PAPER_SAMPLES = 20
 FIRST_THOUGHTS = 2
 """Intuitive samples in the first round of `adaptive`: the fewest that can agree."""
 
-JOINT_SAMPLES = 3
+JOINT_SAMPLES = 2
 """Samples of both reasoners, after the first of each, before `adaptive` gives up."""
 
 VOTE_SAMPLES = 8
 """Samples that `vote` takes the majority of, where nothing else is asked for."""
 
-STOPPING_CONFIDENCE = 0.8
-"""`adaptive` stops once its leading answer is the mode with this probability.
+STOPPING_CONFIDENCE = 0.6
+"""`adaptive` stops once its leading answer is right with this probability.
 
-Two votes against none give 0.875, three against one 0.8125, two against one 0.6875.
+Two chains that agree and are a little surer than usual reach it, and so does a very sure one with
+one that is not (docs/experiments.md, 2026-11-28, "Votes by their certainty").
 """
 
 
@@ -90,8 +91,8 @@ class IntuitivePolicy(Policy):
         return self._wave
 
     def decide(self, tally: Tally) -> Verdict | None:
-        ranked = tally.ranked()
-        return Verdict(ranked[0][0], Status.VOTED) if ranked else None
+        leader = tally.leader()
+        return None if leader is None else Verdict(leader, Status.VOTED)
 
 
 class DeepPolicy(IntuitivePolicy):
@@ -146,9 +147,9 @@ class VotePolicy(Policy):
 class AdaptivePolicy(Policy):
     """`adaptive`: intuition first, deep reasoning where it is not enough, stop on evidence.
 
-    Round 1 asks the intuitive reasoner alone, twice. As long as the leading answer is not the mode
+    Round 1 asks the intuitive reasoner alone, twice. As long as the leading answer is not right
     with probability `STOPPING_CONFIDENCE` (`evidence`), knowledge and deep reasoning join in, from
-    round 3 on with more intuition beside them, and all answers count as votes.
+    round 3 on with more intuition beside them, and all answers count, each by its certainty.
     """
 
     name = "adaptive"
@@ -162,9 +163,9 @@ class AdaptivePolicy(Policy):
         return Wave(0 if round_number == 2 else self.width, self.width)
 
     def decide(self, tally: Tally) -> Verdict | None:
-        if tally.confidence() < STOPPING_CONFIDENCE:
+        leader = tally.leader()
+        if leader is None or tally.confidence(leader) < STOPPING_CONFIDENCE:
             return None
-        leader = tally.ranked()[0][0]
         return Verdict(leader, Status.AGREED if leader in tally.agreed() else Status.VOTED)
 
 

@@ -40,6 +40,9 @@ class Sample(_Model):
             asked for), or cancelled (no longer needed).
         calculator_results: results forced by the calculator.
         calculator_corrections: of these, those where the model's likeliest text was another.
+        entropy_nats: mean entropy of the model's distribution over each token that was sampled, at
+            temperature 1: 0 where it was sure of every one. None where none was sampled, and in
+            solutions of before it was measured.
     """
 
     role: Role
@@ -51,6 +54,7 @@ class Sample(_Model):
     finish: Literal["end", "stop", "length", "cancelled"]
     calculator_results: int = 0
     calculator_corrections: int = 0
+    entropy_nats: float | None = None
 
     @property
     def is_vote(self) -> bool:
@@ -112,9 +116,8 @@ class Solution(_Model):
     """The result of one problem.
 
     Attributes:
-        confidence: 0 to 1: the posterior probability that the answer is the one that further
-            samples would give most often (`lorid_edge.loop.evidence`); not the probability that
-            it is right.
+        confidence: 0 to 1: how likely the answer is right, by what the samples said and how sure
+            the model was of them (`lorid_edge.loop.evidence`); fitted to grade-school problems.
         correct: whether it equals the reference answer; None where none was given.
         line: where the problem stood in its file, from 1; None for a single problem.
     """

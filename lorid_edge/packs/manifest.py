@@ -152,12 +152,16 @@ class Example(_Model):
 
 
 class RoleSettings(_Model):
-    """How one role is asked, and when it must stop. Without an adapter it runs on the base."""
+    """How one role is asked, and when it must stop. Without an adapter it runs on the base.
+
+    `entropy_nats` is the usual entropy of what it writes, for weighing votes (`loop.evidence`).
+    """
 
     prompt: Text
     max_tokens: Annotated[int, Field(ge=1)]
     examples: Annotated[tuple[Example, ...], Field(strict=False)] = ()
     stop: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    entropy_nats: Annotated[float, Field(gt=0, le=10)] | None = None
     adapter: Adapter | None = None
 
     def fill(self, question: str, knowledge: str = "") -> str:

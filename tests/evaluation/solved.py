@@ -13,7 +13,13 @@ IR, KG, DR = Role.INTUITIVE_REASONER, Role.KNOWLEDGE_GENERATOR, Role.DEEP_REASON
 
 
 def sample(
-    role: Role, index: int, answer: str | None, *, finish: str = "stop", text: str | None = None
+    role: Role,
+    index: int,
+    answer: str | None,
+    *,
+    finish: str = "stop",
+    text: str | None = None,
+    entropy_nats: float | None = None,
 ) -> Sample:
     """A sample that states `answer` in its text too, unless another text is given."""
     stated = "" if answer is None else f"The answer is \\boxed{{{answer}}}."
@@ -27,6 +33,7 @@ def sample(
         finish=finish,
         calculator_results=2,
         calculator_corrections=1,
+        entropy_nats=entropy_nats,
     )
 
 

@@ -111,6 +111,22 @@ def test_json_and_words_say_the_same(summary: Summary) -> None:
     assert "1 agreed on a wrong answer" in text
 
 
+def test_the_usual_entropy_of_each_reasoner_is_over_what_it_finished(describe: Describe) -> None:
+    samples = [
+        sample(IR, 0, "7", entropy_nats=0.1),
+        sample(IR, 1, "7", entropy_nats=0.3),
+        sample(IR, 2, None, finish="cancelled", entropy_nats=9.0),
+        sample(KG, 0, None, entropy_nats=5.0),
+        sample(DR, 0, "7"),  # of before it was measured
+    ]
+    found = summarise(run_of(describe(), solution(1, "7", *samples, correct=True)))
+    assert found.samples.entropy_nats == {IR: pytest.approx(0.2)}
+    assert json.loads(json.dumps(found.to_dict()))["samples"]["entropy_nats"] == {
+        "intuitive_reasoner": 0.2
+    }
+    assert "intuitive reasoner: 0.200 nats of entropy a token" in found.lines()
+
+
 def test_a_run_that_is_not_finished_says_so(describe: Describe) -> None:
     part = summarise(run_of(describe(), FOUR[0], problems=3))
     assert (part.problems, part.accuracy.problems) == (3, 1)

@@ -71,8 +71,7 @@ def _figures(runs: Sequence[MeasuredRun]) -> list[ShownFigure]:
         ShownFigure(
             "Calibration",
             "How many problems are right at each confidence. On the dashed line the confidence is "
-            "the chance of being right; below it the solver is too sure. It measures how stable "
-            "the vote is, so it need not lie on the line.",
+            "the chance of being right; below it the solver is too sure.",
             figures.reliability(runs),
             _reliability_rows(runs),
         ),
