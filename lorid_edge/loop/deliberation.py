@@ -74,7 +74,8 @@ class Deliberation:
         self._workplace = workplace
         self._problem = problem
         self._policy = policy
-        self._tally = Tally()
+        fitted = workplace.manifest.confidence
+        self._tally = Tally() if fitted is None else Tally(fitted.doubt)
         self._round = 0
         self._next_index = dict.fromkeys(Role, 0)
         self._running: dict[int, _Running] = {}

@@ -21,15 +21,16 @@ from dataclasses import dataclass, field
 from lorid_edge.answers import AnswerClusters
 from lorid_edge.roles import Role
 
-STEEPNESS = 1.5
+STEEPNESS = 1.25
 """How fast a vote's weight falls with its entropy, in multiples of what is usual."""
 
-RETURNS = 1.3
+RETURNS = 1.5
 """The power of an answer's weight that counts. Above 1: that chains repeat an answer says more than
 any of them alone."""
 
 DOUBT = 2.0
-"""What speaks for an answer that no chain has given, in the same measure."""
+"""What speaks for an answer that no chain has given, in the same measure, where a pack does not
+say: the less often its single chains are right, the more."""
 
 USUAL_ENTROPY_NATS = 0.2
 """The usual entropy of a chain where a pack does not say."""
@@ -52,6 +53,7 @@ class Tally:
     """The answers given so far, grouped into equal ones.
 
     Attributes:
+        doubt: see `DOUBT`.
         votes: for each reasoner, the number of samples on each answer class.
         weights: the weight of each class that has votes.
         asked: the number of samples that gave a class at their limit because they were asked: no
@@ -59,6 +61,7 @@ class Tally:
         finished: for each reasoner, the samples that ended, with an answer or without.
     """
 
+    doubt: float = DOUBT
     clusters: AnswerClusters = field(default_factory=AnswerClusters)
     votes: dict[Role, Counter[int]] = field(
         default_factory=lambda: {
@@ -121,7 +124,7 @@ class Tally:
         if cluster is None or cluster not in self.weights:
             return 0.0
         evidence = {item: weight**RETURNS for item, weight in self.weights.items()}
-        return evidence[cluster] / (sum(evidence.values()) + DOUBT)
+        return evidence[cluster] / (sum(evidence.values()) + self.doubt)
 
     def agreed(self) -> list[int]:
         """The classes that both reasoners have given, oldest first."""

@@ -31,8 +31,8 @@ VOTE_SAMPLES = 8
 STOPPING_CONFIDENCE = 0.6
 """`adaptive` stops once its leading answer is right with this probability.
 
-Two chains that agree and are a little surer than usual reach it, and so does a very sure one with
-one that is not (docs/experiments.md, 2026-11-28, "Votes by their certainty").
+Lower loses accuracy, and higher takes tokens that hardly gain any (docs/experiments.md, 2026-11-28,
+"Votes by their certainty").
 """
 
 

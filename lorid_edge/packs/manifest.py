@@ -216,6 +216,12 @@ class Answer(_Model):
     format: Literal["boxed", "hash", "line"]
 
 
+class Confidence(_Model):
+    """What a solution's confidence is fitted to the pack by (`loop.evidence`)."""
+
+    doubt: Annotated[float, Field(gt=0, le=100)]
+
+
 class Context(_Model):
     """The longest question and generation of one sample together, in tokens."""
 
@@ -249,6 +255,7 @@ class PackManifest(_Model):
     roles: Roles
     answer: Answer
     sampling: Sampling = Sampling()
+    confidence: Confidence | None = None
     context: Context = Context()
     results: Annotated[tuple[Result, ...], Field(strict=False)] = ()
 
