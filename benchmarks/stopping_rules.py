@@ -1,7 +1,7 @@
 """Which stopping rule is worth its tokens: rules played on the same recorded draws.
 
     python benchmarks/stopping_rules.py draw --pack small --problems 250 --run build/draws
-    python benchmarks/stopping_rules.py play --run build/draws
+    python benchmarks/stopping_rules.py play --run build/draws --doubt 3
 
 `draw` solves problems of GSM8K's development split with 8 intuitive samples and 4 chains of
 knowledge and deep reasoning each, whatever they say; it goes on where it was stopped. `play` lets
@@ -9,7 +9,8 @@ rules choose among these draws without a model: each problem's draws are indepen
 rule sees them in many random orders, the same for all rules, and what it is worth on a problem is
 the mean over the orders. A chain's length is its tokens; what a verdict cancels has grown as far as
 the sample that brought it. The weight of a chain's vote follows from its entropy and from the mean
-entropy of its role in these draws, which is shown. The last line of standard output is JSON.
+entropy of its role in these draws, which is shown; `--doubt` is the pack's. The last line of
+standard output is JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from lorid_edge.answers import AnswerClusters
 from lorid_edge.cli.main import app
 from lorid_edge.evaluation.judging import Judge
 from lorid_edge.evaluation.run_folder import read_run
-from lorid_edge.loop.evidence import Tally, vote_weight
+from lorid_edge.loop.evidence import DOUBT, Tally, vote_weight
 from lorid_edge.loop.policies import (
     POLICIES,
     AdaptivePolicy,
@@ -150,7 +151,7 @@ def main() -> None:
         app(options)
         return
     problems = read_draws(arguments.run)
-    rows = play_all(rules(), problems, arguments.orders)
+    rows = play_all(rules(), problems, arguments.orders, arguments.doubt)
     for row in rows:
         print(describe(row))
     print(json.dumps({"problems": len(problems), "orders": arguments.orders, "rules": rows}))
@@ -167,6 +168,7 @@ def parse_arguments() -> argparse.Namespace:
     play.add_argument(
         "--orders", type=int, default=50, help="random orders of each problem's draws"
     )
+    play.add_argument("--doubt", type=float, default=DOUBT, help="see loop/evidence.py")
     for step in (draw, play):
         step.add_argument("--run", type=Path, default=Path("build/draws"))
     return parser.parse_args()
@@ -210,23 +212,25 @@ def drawn_problem(
 
 
 def play_all(
-    rules: dict[str, Policy], problems: list[DrawnProblem], orders: int
+    rules: dict[str, Policy], problems: list[DrawnProblem], orders: int, doubt: float = DOUBT
 ) -> list[dict[str, Any]]:
     """A row a rule, in the order of tokens."""
-    means = {label: play_one(policy, problems, orders) for label, policy in rules.items()}
+    means = {label: play_one(policy, problems, orders, doubt) for label, policy in rules.items()}
     votes = [means[label] for label in rules if label.startswith("vote")]
     rows = [summarise(label, mean, votes) for label, mean in means.items()]
     return sorted(rows, key=lambda row: float(row["tokens_per_problem"]))
 
 
-def play_one(policy: Policy, problems: list[DrawnProblem], orders: int) -> Outcomes:
+def play_one(
+    policy: Policy, problems: list[DrawnProblem], orders: int, doubt: float = DOUBT
+) -> Outcomes:
     """For each problem, over random orders: share of right answers, mean tokens, mean rounds."""
     shuffler = random.Random(0)  # the same orders for every rule
     outcomes = np.zeros((len(problems), 3))
     for i, problem in enumerate(problems):
         for _ in range(orders):
             draws = {role: shuffler.sample(some, len(some)) for role, some in problem.draws.items()}
-            outcomes[i] += play(policy, draws, problem.right)
+            outcomes[i] += play(policy, draws, problem.right, doubt)
     return outcomes / orders
 
 
@@ -266,10 +270,10 @@ def interval_percent(name: str, values: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def play(
-    policy: Policy, draws: dict[Role, list[Draw]], right: frozenset[int]
+    policy: Policy, draws: dict[Role, list[Draw]], right: frozenset[int], doubt: float = DOUBT
 ) -> tuple[bool, int, int]:
     """Whether a policy ends right on draws in a given order; its tokens and rounds."""
-    tally = Tally(clusters=cast(AnswerClusters, GivenClusters()))
+    tally = Tally(doubt, cast(AnswerClusters, GivenClusters()))
     used = dict.fromkeys(draws, 0)
     tokens = 0
     for round_number in range(1, policy.max_rounds + 1):
