@@ -123,7 +123,7 @@ class Tally:
         """
         if cluster is None or cluster not in self.weights:
             return 0.0
-        evidence = {item: weight**RETURNS for item, weight in self.weights.items()}
+        evidence = {item: math.pow(weight, RETURNS) for item, weight in self.weights.items()}
         return evidence[cluster] / (sum(evidence.values()) + self.doubt)
 
     def agreed(self) -> list[int]:
