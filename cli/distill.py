@@ -53,6 +53,14 @@ def knowledge(
         int | None,
         typer.Option(help="Problems with the teacher at once; what suits its kind if not given."),
     ] = None,
+    in_torch: Annotated[
+        bool,
+        typer.Option(
+            "--torch",
+            help="Run a pack or GGUF file in torch (extra `train`): faster on a GPU and on CPUs "
+            "that multiply bfloat16 matrices (AMX).",
+        ),
+    ] = False,
     attempts: Annotated[
         int, typer.Option(help="Replies asked for before a problem is set aside.")
     ] = 4,
@@ -94,6 +102,7 @@ def knowledge(
         tries=tries,
         timeout_seconds=timeout,
         threads=threads,
+        in_torch=in_torch,
     )
     job = KnowledgeJob(load_records(dataset, limit, max_broken), output, seed, attempts)
     run_knowledge(job, teacher, settings, Prices(input_price, output_price), yes, as_json)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lorid_edge.distill.teacher import Teacher
 from lorid_edge.errors import PackError, UsageError
+from lorid_edge.formats.base_model import check_base
 from lorid_edge.packs.store import PackStore
 
 
@@ -25,6 +26,7 @@ class TeacherSettings:
         tries: of a request to an endpoint before it is given up.
         timeout_seconds: for one such try.
         threads: of our engine; None to choose by the machine.
+        in_torch: a pack or GGUF file is unpacked and run in torch, not on our engine.
     """
 
     concurrency: int | None = None
@@ -33,6 +35,7 @@ class TeacherSettings:
     tries: int = 6
     timeout_seconds: float = 120.0
     threads: int | None = None
+    in_torch: bool = False
 
     def __post_init__(self) -> None:
         if self.concurrency is not None and not 1 <= self.concurrency <= 256:
@@ -67,6 +70,8 @@ def open_teacher(
         LoridError: it needs something that is not installed.
     """
     if is_endpoint(reference):
+        if settings.in_torch:
+            raise UsageError(f"{reference} is an address; what runs there is not for torch here.")
         return _endpoint(reference, settings)
     if settings.model is not None or settings.key_variable is not None:
         raise UsageError(
@@ -74,15 +79,22 @@ def open_teacher(
         )
     path = Path(reference).expanduser()
     if _is_model_folder(path):
-        from lorid_edge.distill.torch_teacher import TorchTeacher
-
-        return TorchTeacher(path, batch=settings.concurrency or 32)
+        return _torch(path, settings)
+    base, sha256 = _base(path, reference, store or PackStore())
+    if settings.in_torch:
+        check_base(base)
+        return _torch(base, settings)
     from lorid_edge.distill.engine_teacher import EngineTeacher
 
-    base, sha256 = _base(path, reference, store or PackStore())
     return EngineTeacher(
         base, sha256, capacity=settings.concurrency or 16, threads=settings.threads
     )
+
+
+def _torch(path: Path, settings: TeacherSettings) -> Teacher:
+    from lorid_edge.distill.torch_teacher import TorchTeacher
+
+    return TorchTeacher(path, batch=settings.concurrency or 64)
 
 
 def _endpoint(reference: str, settings: TeacherSettings) -> Teacher:

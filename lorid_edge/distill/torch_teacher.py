@@ -1,49 +1,59 @@
-"""A teacher in torch: a Hugging Face folder, on a GPU where there is one.
+"""A teacher in torch: a Hugging Face folder or an unpacked GGUF file, on a GPU or a CPU.
 
-Requests wait until as many are there as one batch takes, and are generated together. Needs the
-extra `train`.
+Needs the extra `train`. What llama.cpp does better (few problems at once, quantized weights) our
+own engine is for; many problems at once are a matter of bfloat16 products, which GPUs and CPUs with
+AMX do fastest through torch.
 """
 
 from __future__ import annotations
 
-import hashlib
+import random
 import threading
+from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lorid_edge.distill.chat_requests import chat_messages
-from lorid_edge.distill.knowledge import KNOWLEDGE_MAX_TOKENS
+from lorid_edge.distill.knowledge import KNOWLEDGE_MAX_TOKENS, SYSTEM, TEMPLATE
 from lorid_edge.distill.teacher import Ask, Reply
-from lorid_edge.errors import CancelledError, LoridError, ModelFileError
+from lorid_edge.errors import CancelledError, LoridError, ModelFileError, TrainingError
+from lorid_edge.loop.prompts import PromptTemplate
 
-MAX_PROMPT_TOKENS = 4096
+if TYPE_CHECKING:
+    from lorid_edge.distill.torch_decoding import Row
+
+MAX_ROW_TOKENS = 1536
+"""Most tokens of one problem with its solution and the reply."""
+
+PASS_PROMPT_TOKENS = 384
+"""No further prompt begins in a forward pass that reads so many tokens of prompts already."""
 
 
 class TorchTeacher:
-    """See `Teacher`. A batch has one seed, made of those of its requests, and one temperature."""
+    """See `Teacher`. Problems take the places of those that are done one by one."""
 
     def __init__(
         self,
-        folder: Path,
+        path: Path,
         *,
-        batch: int = 32,
+        batch: int = 64,
         max_tokens: int = KNOWLEDGE_MAX_TOKENS,
         device: str = "auto",
     ) -> None:
-        """Load the model: in bfloat16 on a GPU, in float32 on the CPU.
+        """Load the model, in bfloat16 where the device has instructions for it, else in float32.
 
         Args:
-            folder: with config.json, safetensors and the tokenizer; nothing is fetched.
-            batch: requests generated together.
+            path: a GGUF file, or a folder with config.json, safetensors and the tokenizer;
+                nothing is fetched.
+            batch: problems worked on at once.
             device: `auto`, `cpu` or `cuda`.
 
         Raises:
             LoridError: torch or transformers is missing, or no GPU is there where one is demanded.
-            ModelFileError: the folder cannot be loaded.
+            ModelFileError: the model cannot be loaded.
         """
         try:
             import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
+            import transformers  # noqa: F401
         except ModuleNotFoundError as error:
             raise LoridError(
                 f"A teacher in torch needs {error.name}; run: pip install 'lorid-edge[train]'"
@@ -51,52 +61,53 @@ class TorchTeacher:
         has_gpu = torch.cuda.is_available()
         if device == "cuda" and not has_gpu:
             raise LoridError("No GPU is there for torch; leave the device out, or use a pack.")
-        self._device = "cuda" if has_gpu and device != "cpu" else "cpu"
-        dtype = torch.bfloat16 if self._device == "cuda" else torch.float32
-        self.name = folder.resolve().name
+        self.name = path.resolve().name
         self.capacity = batch
         self._max_tokens = max_tokens
-        try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, padding_side="left"
-            )
-            self._model: Any = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=dtype,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ModelFileError(
-                f"{folder} cannot be loaded as a teacher: {reason}. Expected a Hugging Face folder "
-                "with config.json, safetensors and its tokenizer."
-            ) from error
-        if self._tokenizer.pad_token_id is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
-        self._model.to(self._device).eval()
-        self._waiting: list[Ask] = []
+        self._vocabulary: Any = _vocabulary(path)
+        self._template = PromptTemplate(self._vocabulary, SYSTEM, TEMPLATE)
+        self._decoder: Any = self._make_decoder(
+            path, torch.device("cuda" if has_gpu and device != "cpu" else "cpu")
+        )
+        self._waiting: deque[Row] = deque()
+        self._refused: list[Reply] = []
         self._stopped = threading.Event()
 
     def submit(self, ask: Ask) -> None:
-        """Begin with a request."""
-        self._waiting.append(ask)
+        """Begin with a request; one that is too long is answered with nothing."""
+        from lorid_edge.distill.torch_decoding import Row
+
+        prompt = self._template.build(ask.question, ask.rationale).tokens
+        own = prompt[len(self._template.fixed) :]
+        if len(own) + self._max_tokens > MAX_ROW_TOKENS:
+            self._refused.append(Reply(ask.key, "", 0, 0))
+            return
+        self._waiting.append(
+            Row(ask.key, own, ask.temperature, self._max_tokens, random.Random(ask.seed))
+        )
 
     def next_replies(self) -> list[Reply]:
-        """Generate one batch: all that waits, at most `capacity`.
+        """Decode until a reply is complete.
 
         Raises:
             LoridError: the GPU has too little memory.
             CancelledError: `abort` was called.
         """
-        asks, self._waiting = self._waiting[: self.capacity], self._waiting[self.capacity :]
-        replies = [Reply(ask.key, "", 0, 0) for ask in asks if self._is_overlong(ask)]
-        overlong = {reply.key for reply in replies}
-        asks = [ask for ask in asks if ask.key not in overlong]
-        if not asks:
-            return replies
-        return replies + self._generate(asks)
+        import torch
+
+        replies, self._refused = self._refused, []
+        while not replies and (self._waiting or self._decoder.rows):
+            if self._stopped.is_set():
+                raise CancelledError("Cancelled.")
+            try:
+                ended = self._decoder.step(self._beginning())
+            except torch.OutOfMemoryError as error:
+                raise LoridError(
+                    f"The GPU has too little memory for {self.capacity} problems at once; use a "
+                    "smaller --concurrency. What was made before is kept."
+                ) from error
+            replies = [self._reply(row) for row in ended]
+        return replies
 
     def abort(self) -> None:
         """From any thread: stop after the next token."""
@@ -105,74 +116,62 @@ class TorchTeacher:
     def close(self) -> None:
         """Free the model."""
         self._stopped.set()
-        self._model = None
+        self._decoder = None
 
-    def _generate(self, asks: list[Ask]) -> list[Reply]:
-        import torch
-        from transformers import StoppingCriteriaList
+    def _beginning(self) -> list[Row]:
+        """The rows that the next pass begins with."""
+        rows: list[Row] = []
+        tokens = 0
+        while self._waiting and len(rows) < self._decoder.free_places:
+            if tokens + len(self._waiting[0].prompt) > PASS_PROMPT_TOKENS and rows:
+                break
+            rows.append(self._waiting.popleft())
+            tokens += len(rows[-1].prompt)
+        return rows
 
-        prompts = [self._prompt(ask) for ask in asks]
-        tokens = self._tokenizer(
-            prompts, return_tensors="pt", padding=True, add_special_tokens=False
-        ).to(self._device)
-        torch.manual_seed(_batch_seed(asks))
+    def _reply(self, row: Row) -> Reply:
+        pieces = b"".join(self._vocabulary.piece(token) for token in row.tokens)
+        text = pieces.decode("utf-8", "replace")
+        return Reply(row.key, text, len(row.prompt), len(row.tokens) + (not row.is_cut))
+
+    def _make_decoder(self, path: Path, device: Any) -> Any:
+        from lorid_edge.distill.torch_decoding import RowDecoder
+        from lorid_edge.train.descent.base_model import load_base, native_dtype
+
         try:
-            with torch.inference_mode():
-                generated = self._model.generate(
-                    **tokens,
-                    do_sample=True,
-                    temperature=max(ask.temperature for ask in asks),
-                    top_p=0.95,
-                    top_k=0,
-                    max_new_tokens=self._max_tokens,
-                    pad_token_id=self._tokenizer.pad_token_id,
-                    stopping_criteria=StoppingCriteriaList([self._stop]),
-                )
-        except torch.OutOfMemoryError as error:
-            raise LoridError(
-                f"The GPU has too little memory for {len(asks)} problems at once; use a smaller "
-                "--concurrency. What was made before is kept."
-            ) from error
-        if self._stopped.is_set():
-            raise CancelledError("Cancelled.")
-        width = tokens["input_ids"].shape[1]
-        return [
-            self._reply(ask, int(mask.sum()), row[width:].tolist())
-            for ask, mask, row in zip(asks, tokens["attention_mask"], generated, strict=True)
-        ]
+            model = load_base(path, native_dtype(device), device)
+        except TrainingError as error:
+            raise _not_loadable(path, error) from error
+        return RowDecoder(
+            model,
+            self._template.fixed,
+            frozenset(self._end_tokens(model)),
+            places=self.capacity,
+        )
 
-    def _stop(self, tokens: Any, _scores: Any, **_: Any) -> Any:
-        import torch
-
-        return torch.full((tokens.shape[0],), self._stopped.is_set(), device=tokens.device)
-
-    def _reply(self, ask: Ask, prompt_tokens: int, generated: list[int]) -> Reply:
-        ends = self._end_tokens()
-        end = next((n for n, token in enumerate(generated) if token in ends), len(generated))
-        text = self._tokenizer.decode(generated[:end], skip_special_tokens=True)
-        return Reply(ask.key, text, prompt_tokens, min(end + 1, len(generated)))
-
-    def _end_tokens(self) -> set[int]:
-        configured = self._model.generation_config.eos_token_id
+    def _end_tokens(self, model: Any) -> set[int]:
+        configured = getattr(model.generation_config, "eos_token_id", None)
         ends = configured if isinstance(configured, list) else [configured]
-        return {int(token) for token in (*ends, self._tokenizer.eos_token_id) if token is not None}
-
-    def _prompt(self, ask: Ask) -> str:
-        """The talk as text, by the model's own chat template where it has one."""
-        messages = chat_messages(ask, wants_object=False)
-        if getattr(self._tokenizer, "chat_template", None):
-            text = self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
-            return str(text)
-        return "\n\n".join(message["content"] for message in messages) + "\n"
-
-    def _is_overlong(self, ask: Ask) -> bool:
-        limit = getattr(self._model.config, "max_position_embeddings", None) or MAX_PROMPT_TOKENS
-        room = min(int(limit), MAX_PROMPT_TOKENS) - self._max_tokens
-        return len(self._tokenizer(self._prompt(ask))["input_ids"]) > room
+        own = {self._template.end_of_turn(), self._vocabulary.end_token()}
+        return {int(token) for token in (*ends, *own) if token is not None and token >= 0}
 
 
-def _batch_seed(asks: list[Ask]) -> int:
-    text = ",".join(str(ask.seed) for ask in asks)
-    return int.from_bytes(hashlib.blake2s(text.encode()).digest()[:4], "little")
+def _vocabulary(path: Path) -> Any:
+    if path.is_file():
+        from lorid_edge.engine.model import Model
+
+        return Model(path, vocabulary_only=True)
+    from lorid_edge.train.hub_vocabulary import HubVocabulary
+
+    try:
+        return HubVocabulary(path)
+    except ModelFileError as error:
+        raise _not_loadable(path, error) from error
+
+
+def _not_loadable(path: Path, error: Exception) -> ModelFileError:
+    reason = str(error).strip().partition("\n")[0]
+    return ModelFileError(
+        f"{path} cannot be loaded as a teacher: {reason} Expected a GGUF file, or a Hugging Face "
+        "folder with config.json, safetensors and its tokenizer."
+    )

@@ -67,6 +67,11 @@ def choose_dtype(settings: TrainingSettings, device: torch.device) -> torch.dtyp
     """What the settings say; for "auto" bfloat16 where the device has instructions for it."""
     if settings.dtype != "auto":
         return torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
+    return native_dtype(device)
+
+
+def native_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device has instructions for it, else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     # What the processor can do, not a measurement: a run that goes on must choose the same again.

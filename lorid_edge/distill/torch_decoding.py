@@ -1,0 +1,351 @@
+"""Replies to many prompts that begin alike, decoded together in torch.
+
+Each forward pass takes the next token of every reply under way and the whole prompts of those that
+begin, without padding: the weights are read once for all of them, and as soon as a reply ends, the
+next prompt has its place. What all prompts begin with is evaluated once; its keys and values are
+attended to by all. Everything but attention is the transformers model's own.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from lorid_edge.distill.packed_linear import pack_linear_layers
+from lorid_edge.errors import ModelFileError
+
+ATTENTION = "lorid_edge_rows"
+_LENGTH_STEP = 32
+_CANDIDATES = 64
+"""Tokens that are sampled among: at the temperatures of a teacher the others have no share."""
+
+
+@dataclass
+class Row:
+    """One reply under way.
+
+    Attributes:
+        key: whose it is, for the caller.
+        prompt: the tokens after the common prefix; at least one.
+        tokens: of the reply so far, without the one that ended it.
+        is_cut: it reached `max_tokens`.
+    """
+
+    key: str
+    prompt: Sequence[int]
+    temperature: float
+    max_tokens: int
+    random: random.Random
+    tokens: list[int] = field(default_factory=list)
+    is_cut: bool = False
+
+    @property
+    def position(self) -> int:
+        """Of its last token, counted from the end of the prefix."""
+        return len(self.prompt) + len(self.tokens) - 1
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What attention has to know of a forward pass.
+
+    Attributes:
+        positions: for each reply under way, in the order of their places, where its token stands.
+        prompts: how many tokens each prompt has; their places follow those of the replies.
+        is_prefix: the pass evaluates the common prefix itself.
+    """
+
+    positions: torch.Tensor
+    prompts: tuple[int, ...]
+    is_prefix: bool = False
+
+
+class RowDecoder:
+    """Decodes rows with one model.
+
+    Places of rows under way are always the first ones, so that what attention reads is a view.
+    """
+
+    def __init__(
+        self, model: Any, prefix: Sequence[int], ends: frozenset[int], *, places: int
+    ) -> None:
+        """Evaluate the prefix.
+
+        Args:
+            model: a causal language model of transformers, in evaluation mode. It is made over for
+                this use and is of none other afterwards.
+            prefix: tokens that all prompts begin with; at least one.
+            ends: tokens that end a reply.
+            places: rows decoded at once.
+
+        Raises ModelFileError: its attention is none that this can stand in for.
+        """
+        _use_rows(model)
+        pack_linear_layers(model)
+        self._model, self._ends, self._places = model, ends, places
+        self._device = model.device
+        self._prefix_tokens = len(prefix)
+        self._caches: dict[int, _LayerCache] = {}
+        self._length = 0
+        self.rows: list[Row] = []
+        nothing = torch.zeros(0, dtype=torch.long, device=self._device)
+        self._forward(list(prefix), list(range(len(prefix))), _Pass(nothing, (), is_prefix=True))
+
+    @property
+    def free_places(self) -> int:
+        """How many rows can begin with the next step."""
+        return self._places - len(self.rows)
+
+    @torch.inference_mode()
+    def step(self, beginning: Sequence[Row]) -> list[Row]:
+        """One token for every row, those that begin included; returns the rows that ended."""
+        assert len(beginning) <= self.free_places
+        self._fit((*self.rows, *beginning))
+        positions = [row.position for row in self.rows]
+        tokens = [row.tokens[-1] for row in self.rows]
+        last = list(range(len(tokens)))
+        places = [self._prefix_tokens + position for position in positions]
+        for row in beginning:
+            tokens += row.prompt
+            places += range(self._prefix_tokens, self._prefix_tokens + len(row.prompt))
+            last.append(len(tokens) - 1)
+        now = _Pass(
+            torch.tensor(positions, dtype=torch.long, device=self._device),
+            tuple(len(row.prompt) for row in beginning),
+        )
+        hidden = self._forward(tokens, places, now)
+        self.rows += beginning
+        logits = self._model.get_output_embeddings()(hidden[last])
+        for row, token in zip(self.rows, _sample(logits, self.rows), strict=True):
+            row.tokens.append(token)
+        return self._take_ended()
+
+    def _forward(self, tokens: list[int], places: list[int], now: _Pass) -> torch.Tensor:
+        """(tokens, width) hidden states."""
+        states: torch.Tensor = self._model.base_model(
+            input_ids=torch.tensor([tokens], device=self._device),
+            position_ids=torch.tensor([places], device=self._device),
+            use_cache=False,
+            rows=(self, now),
+        ).last_hidden_state
+        return states[0]
+
+    def _fit(self, rows: Sequence[Row]) -> None:
+        """Give each place as many tokens as the longest row needs, and little more.
+
+        All of a place is attended to: products over a part of it would copy that part first.
+        """
+        needed = max((row.position + 1 for row in rows), default=0)
+        if needed <= self._length <= needed + 3 * _LENGTH_STEP:
+            return
+        self._length = needed + _LENGTH_STEP
+        for cache in self._caches.values():
+            cache.resize(len(self.rows), self._length)
+
+    def _take_ended(self) -> list[Row]:
+        ended = []
+        for place in reversed(range(len(self.rows))):
+            row = self.rows[place]
+            is_end = row.tokens[-1] in self._ends
+            if not is_end and len(row.tokens) < row.max_tokens:
+                continue
+            row.is_cut = not is_end
+            if is_end:
+                row.tokens.pop()
+            moved = self.rows.pop()  # the last row takes the place that falls free
+            if moved is not row:
+                self.rows[place] = moved
+                for cache in self._caches.values():
+                    cache.move(len(self.rows), place)
+            ended.append(row)
+        return ended
+
+    def attend(self, layer: int, heads: _Heads, now: _Pass) -> torch.Tensor:
+        """(heads, tokens, size) of a pass: each row over the prefix and its own tokens."""
+        if now.is_prefix:
+            self._caches[layer] = _LayerCache(heads, self._places)
+            return heads.over_itself()
+        cache = self._caches[layer]
+        rows = len(now.positions)
+        parts = [cache.attend_replies(heads.part(0, rows), now.positions)] if rows else []
+        begin = rows
+        for place, tokens in enumerate(now.prompts, start=rows):
+            parts.append(cache.attend_prompt(heads.part(begin, begin + tokens), place))
+            begin += tokens
+        return torch.cat(parts, dim=1)
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """Queries (heads, tokens, size), keys and values (key heads, tokens, size) of one layer.
+
+    Attributes:
+        scale: of the scores.
+        window: how far back a token looks; None for to the beginning.
+    """
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
+    scale: float
+    window: int | None
+
+    def part(self, begin: int, end: int) -> _Heads:
+        """The same of some tokens."""
+        queries, keys, values = (
+            tensor[:, begin:end] for tensor in (self.queries, self.keys, self.values)
+        )
+        return _Heads(queries, keys, values, self.scale, self.window)
+
+    def grouped(self) -> torch.Tensor:
+        """Scaled queries as (key heads, heads of a group x tokens, size)."""
+        _, tokens, size = self.queries.shape
+        groups = self.queries.shape[0] // self.keys.shape[0]
+        return (self.queries * self.scale).reshape(self.keys.shape[0], groups * tokens, size)
+
+    def over_itself(self) -> torch.Tensor:
+        """Causal attention of the tokens over themselves."""
+        tokens = self.queries.shape[1]
+        hidden = _hidden(tokens, tokens, self.window, 0, self.queries.device)
+        scores = self.grouped() @ self.keys.transpose(1, 2)
+        weights = _masked(scores, hidden).softmax(-1)
+        return (weights @ self.values).view(self.queries.shape)
+
+
+class _LayerCache:
+    """Keys and values of one layer.
+
+    Attributes:
+        prefix_keys, prefix_values: (key heads, tokens, size).
+        keys, values: each place's own, (places, key heads, tokens, size).
+    """
+
+    def __init__(self, prefix: _Heads, places: int) -> None:
+        self.prefix_keys, self.prefix_values = prefix.keys.clone(), prefix.values.clone()
+        key_heads, _, size = prefix.keys.shape
+        self.keys = prefix.keys.new_zeros((places, key_heads, 0, size))
+        self.values = torch.zeros_like(self.keys)
+
+    def resize(self, rows: int, length: int) -> None:
+        """Give places `length` tokens; what the first `rows` of them hold is kept."""
+        kept = min(length, self.keys.shape[2])
+        places, key_heads, _, size = self.keys.shape
+        for name in ("keys", "values"):
+            before = getattr(self, name)
+            after = before.new_zeros((places, key_heads, length, size))
+            after[:rows, :, :kept] = before[:rows, :, :kept]
+            setattr(self, name, after)
+
+    def move(self, source: int, target: int) -> None:
+        """Copy a place's own keys and values to another place."""
+        self.keys[target] = self.keys[source]
+        self.values[target] = self.values[source]
+
+    def attend_prompt(self, heads: _Heads, place: int) -> torch.Tensor:
+        """A whole prompt over the prefix and itself; its keys and values are kept."""
+        tokens, shared = heads.queries.shape[1], self.prefix_keys.shape[1]
+        self.keys[place, :, :tokens] = heads.keys
+        self.values[place, :, :tokens] = heads.values
+        keys = torch.cat((self.prefix_keys, heads.keys), dim=1)
+        values = torch.cat((self.prefix_values, heads.values), dim=1)
+        hidden = _hidden(tokens, shared + tokens, heads.window, shared, keys.device)
+        scores = heads.grouped() @ keys.transpose(1, 2)
+        weights = _masked(scores, hidden).softmax(-1)
+        return (weights @ values).view(heads.queries.shape)
+
+    def attend_replies(self, heads: _Heads, positions: torch.Tensor) -> torch.Tensor:
+        """One token each of the first rows over the prefix and what is kept of its row."""
+        all_heads, rows, size = heads.queries.shape
+        key_heads, shared = self.prefix_keys.shape[:2]
+        places = torch.arange(rows, device=positions.device)
+        self.keys[places, :, positions] = heads.keys.transpose(0, 1)
+        self.values[places, :, positions] = heads.values.transpose(0, 1)
+        length = self.keys.shape[2]
+        queries = heads.grouped().view(key_heads, -1, rows, size)
+        own_queries = queries.permute(2, 0, 1, 3)  # (rows, key heads, group, size)
+        of_prefix = queries.reshape(key_heads, -1, size) @ self.prefix_keys.transpose(1, 2)
+        of_own = own_queries @ self.keys[:rows].transpose(2, 3)
+        scores = torch.cat(
+            (of_prefix.view(key_heads, -1, rows, shared).permute(2, 0, 1, 3), of_own), dim=-1
+        )
+        seen = torch.arange(shared + length, device=positions.device)
+        here = positions[:, None] + shared
+        hidden = seen > here
+        if heads.window is not None:
+            hidden |= seen <= here - heads.window
+        weights = scores.masked_fill_(hidden[:, None, None], float("-inf")).softmax(-1)
+        over_prefix = (
+            weights[..., :shared].permute(1, 2, 0, 3).reshape(key_heads, -1, shared)
+            @ self.prefix_values
+        ).view(key_heads, -1, rows, size)
+        over_own = (weights[..., shared:] @ self.values[:rows]).permute(1, 2, 0, 3)
+        return (over_prefix + over_own).reshape(all_heads, rows, size)
+
+
+def _hidden(
+    tokens: int, keys: int, window: int | None, before: int, device: torch.device
+) -> torch.Tensor:
+    """(tokens, keys): which keys a token may not see; its own stands `before` places further on."""
+    seen = torch.arange(keys, device=device)
+    here = torch.arange(tokens, device=device)[:, None] + before
+    hidden = seen > here
+    return hidden if window is None else hidden | (seen <= here - window)
+
+
+def _masked(scores: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """(key heads, group x tokens, keys), the hidden ones at minus infinity."""
+    heads, rows, keys = scores.shape
+    grouped = scores.view(heads, rows // hidden.shape[0], *hidden.shape)
+    return grouped.masked_fill_(hidden, float("-inf")).view(heads, rows, keys)
+
+
+def _use_rows(model: Any) -> None:
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, _attention)
+    try:
+        model.set_attn_implementation(ATTENTION)
+    except (ValueError, AttributeError) as error:
+        raise ModelFileError(
+            f"{model.config.model_type}: attention of this kind cannot be replaced: {error}"
+        ) from error
+
+
+def _attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    _mask: torch.Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    rows: tuple[RowDecoder, _Pass] | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """What each layer calls: (1, heads, tokens, size) to (1, tokens, heads, size)."""
+    if rows is None or softcap is not None or s_aux is not None:
+        raise ModelFileError(f"{type(module).__name__}: attention of a kind that is not known here")
+    decoder, now = rows
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    heads = _Heads(query[0], key[0], value[0], scale, sliding_window)
+    return decoder.attend(module.layer_idx, heads, now).transpose(0, 1).unsqueeze(0), None
+
+
+def _sample(logits: torch.Tensor, rows: Sequence[Row], top_p: float = 0.95) -> list[int]:
+    """A token for each row (rows, vocabulary), by its temperature and its own random numbers."""
+    count = min(_CANDIDATES, logits.shape[-1])
+    best, tokens = logits.topk(count, dim=-1)
+    temperatures = torch.tensor([row.temperature for row in rows], device=logits.device)
+    shares = (best.float() / temperatures[:, None]).softmax(-1)
+    up_to = shares.cumsum(-1)
+    shares = shares.masked_fill(up_to - shares >= top_p, 0.0)  # the best is always kept
+    up_to = shares.cumsum(-1)
+    drawn = torch.tensor([row.random.random() for row in rows], device=logits.device)
+    chosen = (up_to <= drawn[:, None] * up_to[:, -1:]).sum(-1, keepdim=True)
+    return tokens.gather(-1, chosen.clamp_max(count - 1))[:, 0].tolist()
