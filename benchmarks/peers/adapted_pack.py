@@ -15,24 +15,17 @@ import argparse
 import json
 import shutil
 import sys
-from collections import Counter
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 sys.path.append(str(Path(__file__).parents[1]))  # for random_adapter, when run as a script
 
 from random_adapter import RandomAdapter, write_random_adapter
 
-from lorid_edge.convert.architectures import Architecture
-from lorid_edge.convert.gguf_adapter import read_gguf_adapter
 from lorid_edge.convert.lora import LoraConversion, convert_lora
-from lorid_edge.convert.lora_adapter import common_alpha, fold
+from lorid_edge.convert.peft_export import write_peft_folder
 from lorid_edge.formats.adapter_padding import RANK_STEP, write_padded
 from lorid_edge.formats.base_model import check_base
 from lorid_edge.formats.gguf import GgufFile
-from lorid_edge.formats.safetensors import write_safetensors
 from lorid_edge.packs.manifest import MANIFEST_NAME
 from lorid_edge.packs.store import Pack, PackStore
 from lorid_edge.roles import Role
@@ -91,36 +84,6 @@ def _adapter(pack: Pack, role: Role, base: GgufFile, folder: Path) -> Path:
     convert_lora(LoraConversion(peft, pack.base_path, target, "q8_0"))
     shutil.rmtree(peft)
     return target
-
-
-def write_peft_folder(adapter_path: Path, base: GgufFile, folder: Path) -> None:
-    """A GGUF adapter of the linear layers as PEFT stores it, in float32."""
-    adapter, layout = read_gguf_adapter(adapter_path), Architecture.of(base)
-    modules = {layout.weight_of(module): module for module in layout.linear_modules()}
-    alpha = common_alpha(adapter.pairs.values())
-    rank = Counter(pair.rank for pair in adapter.pairs.values()).most_common(1)[0][0]
-    ranks: dict[str, int] = {}
-    tensors: dict[str, npt.NDArray[np.float32]] = {}
-    for weight, pair in adapter.pairs.items():
-        a, b = adapter.load(weight)
-        name = f"base_model.model.{modules[weight]}"
-        tensors[f"{name}.lora_A.weight"] = a
-        tensors[f"{name}.lora_B.weight"] = layout.in_peft_order(weight, fold(pair, alpha, b))
-        if pair.rank != rank:
-            ranks[str(modules[weight])] = pair.rank
-    config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "r": rank,
-        "lora_alpha": alpha,
-        "rank_pattern": ranks,
-        "target_modules": sorted({str(modules[w]).rpartition(".")[2] for w in adapter.pairs}),
-        "bias": "none",
-    }
-    folder.mkdir(parents=True)
-    with (folder / "adapter_model.safetensors").open("wb") as file:
-        write_safetensors(file, tensors, {"format": "pt"})
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=1), "utf-8")
 
 
 if __name__ == "__main__":

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lorid_edge.convert.peft_config import PeftConfig, read_config
+from lorid_edge.convert.peft_export import write_peft_folder
+from lorid_edge.formats.base_model import check_base
 from lorid_edge.roles import Role
 from lorid_edge.train.job import AdapterJob, OnStep, ShouldStop, StepReport
 from lorid_edge.train.loss_curve import LossCurve
 from lorid_edge.train.plan import Plan, RolePlan
 from lorid_edge.train.run import RunError, RunFolder
+from lorid_edge.train.settings import LoraSettings
 
 REHEARSAL_STEPS = 2
+START_NAME = "start"
 
 
 def train_role(
@@ -25,7 +31,7 @@ def train_role(
         the summary of the training: steps, losses, tokens a second, peak memory, data.
 
     Raises:
-        RunError: it is to start from an adapter that is not there yet.
+        RunError: it is to start from an adapter that is neither in the run nor in the pack.
         CancelledError: `should_stop` said so; what was done is kept.
     """
     if run.is_finished(role):
@@ -86,16 +92,39 @@ def rehearse_role(
     return {**summary, "estimated_seconds": round(seconds)}
 
 
-def _first_adapter(run: RunFolder, role_plan: RolePlan) -> Path | None:
-    first = role_plan.settings.start_from
-    if first is None:
+def _first_adapter(run: RunFolder, plan: Plan, role_plan: RolePlan) -> Path | None:
+    """The adapter that a role starts from: the run's own or, without one, the one of the pack."""
+    if role_plan.settings.start_from is None:
         return None
-    if not run.adapter(Role(first)).is_dir():
+    first = Role(role_plan.settings.start_from)
+    copied = run.role(role_plan.role) / START_NAME
+    if copied.is_dir():  # the role began with it, whatever was trained since
+        return copied
+    if run.adapter(first).is_dir():
+        return run.adapter(first)
+    pack = plan.base.pack
+    shipped = None if pack is None else pack.adapter_path(first)
+    if shipped is None:
         raise RunError(
-            f"the {role_plan.role.value} starts from the adapter of the {first}, which is not "
-            f"trained yet in {run.path}; train that role first, or say --role all."
+            f"the {role_plan.role.value} starts from the adapter of the {first.value}, which is "
+            f"not trained yet in {run.path}; train that role first, or say --role all."
         )
-    return run.adapter(Role(first))
+    partial = copied.with_name(f".{START_NAME}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    write_peft_folder(shipped, check_base(plan.base.path), partial)
+    _require_same_form(shipped, read_config(partial), role_plan.settings.lora)
+    partial.rename(copied)
+    return copied
+
+
+def _require_same_form(shipped: Path, stored: PeftConfig, lora: LoraSettings) -> None:
+    """The shapes are compared when the adapter is read; the scale is in no tensor's shape."""
+    if (stored.r, stored.lora_alpha) != (lora.rank, lora.alpha):
+        raise RunError(
+            f"{shipped}, which the role starts from, has rank {stored.r} and alpha "
+            f"{stored.lora_alpha:g}; [lora] has {lora.rank} and {lora.alpha:g}. Give [lora] these "
+            "values, or train the first role as well: --role all."
+        )
 
 
 def _job(run: RunFolder, plan: Plan, role: Role) -> AdapterJob:
@@ -106,5 +135,5 @@ def _job(run: RunFolder, plan: Plan, role: Role) -> AdapterJob:
         lora=role_plan.settings.lora,
         training=role_plan.settings.training,
         folder=run.role(role),
-        initial_adapter=_first_adapter(run, role_plan),
+        initial_adapter=_first_adapter(run, plan, role_plan),
     )

@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from random_base import write_random_base
+from safetensors.numpy import load_file
 from small_pack import Workshop, make_workshop, problem, write_lines
 from typer.testing import CliRunner
 
@@ -105,6 +107,26 @@ def test_the_deep_reasoner_waits_for_what_it_starts_from(workshop: Workshop) -> 
     result = train(workshop, "--role", "dr")
     assert result.exit_code == 1
     assert "train that role first" in result.stderr
+
+
+def test_the_deep_reasoner_starts_from_what_the_pack_ships(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    first = train(workshop, "--role", "ir", "--run", str(tmp_path / "ir"), "--install")
+    assert first.exit_code == 0, first.stderr
+    refused = train(workshop, "--role", "dr", "--set", "lora.alpha=4")
+    assert refused.exit_code == 1
+    assert "has rank 4 and alpha 8" in refused.stderr
+    run = tmp_path / "dr"
+    # So cautious that what it ends with is what it began with.
+    arguments = ["--role", "dr", "--run", str(run), "--set", "training.learning_rate=1e-9"]
+    result = train(workshop, *arguments)
+    assert result.exit_code == 0, result.stderr
+    before = load_file(tmp_path / "ir" / IR.value / "adapter" / "adapter_model.safetensors")
+    after = load_file(run / DR.value / "adapter" / "adapter_model.safetensors")
+    assert before.keys() == after.keys()
+    for name, values in after.items():  # as Q8_0 keeps them
+        np.testing.assert_allclose(values, before[name], atol=0.01 * abs(before[name]).max())
 
 
 def test_a_rehearsal_keeps_nothing_and_tells_the_cost(workshop: Workshop) -> None:
