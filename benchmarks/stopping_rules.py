@@ -16,10 +16,9 @@ standard output is JSON.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +32,7 @@ from lorid_edge.answers import AnswerClusters
 from lorid_edge.cli.main import app
 from lorid_edge.evaluation.judging import Judge
 from lorid_edge.evaluation.run_folder import read_run
+from lorid_edge.evaluation.summary import summarise as summarise_run
 from lorid_edge.loop.evidence import DOUBT, Tally, vote_weight
 from lorid_edge.loop.policies import (
     POLICIES,
@@ -42,7 +42,7 @@ from lorid_edge.loop.policies import (
     VotePolicy,
     Wave,
 )
-from lorid_edge.loop.solution import Sample, Solution, Status
+from lorid_edge.loop.solution import Sample, Status
 from lorid_edge.roles import Role
 
 IR, DR = Role.INTUITIVE_REASONER, Role.DEEP_REASONER
@@ -177,21 +177,12 @@ def parse_arguments() -> argparse.Namespace:
 def read_draws(run: Path) -> list[DrawnProblem]:
     """The problems of a run that have all draws."""
     drawn = read_run(run)
-    usual = usual_entropies(drawn.solutions.values())
-    print("usual entropy:", {role.value: nats for role, nats in usual.items()})
+    usual = summarise_run(drawn).samples.entropy_nats
+    print("usual entropy:", {role.value: round(nats, 3) for role, nats in usual.items()})
     return [
         drawn_problem(solution.samples, Judge(drawn.problems[line - 1].reference), usual)
         for line, solution in drawn.solutions.items()
     ]
-
-
-def usual_entropies(solutions: Iterable[Solution]) -> dict[Role, float]:
-    """The mean entropy in nats of each reasoner's samples, where it was recorded."""
-    found: dict[Role, list[float]] = {IR: [], DR: []}
-    for sample in itertools.chain.from_iterable(solution.samples for solution in solutions):
-        if sample.role in found and sample.entropy_nats is not None:
-            found[sample.role].append(sample.entropy_nats)
-    return {role: round(float(np.mean(some)), 3) for role, some in found.items() if some}
 
 
 def drawn_problem(

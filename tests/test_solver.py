@@ -26,6 +26,7 @@ from lorid_edge.errors import (
 from lorid_edge.loading import LoadSettings
 from lorid_edge.loop.answer_marks import CLOSING_TOKENS
 from lorid_edge.loop.events import Event, RoleStarted, SampleFinished, Solved, TextAdded
+from lorid_edge.loop.evidence import Tally, vote_weight
 from lorid_edge.loop.solution import Solution, Status
 from lorid_edge.packs.store import PackStore
 from lorid_edge.roles import Role
@@ -115,6 +116,31 @@ def test_the_json_has_what_the_contract_names(solver: Solver) -> None:
     assert {"role", "round", "text", "answer", "tokens", "finish"} <= document["samples"][0].keys()
     assert {"prompt", "cached", "generated", "forced"} <= document["tokens"].keys()
     assert {"total", "load", "first_token", "deep_reasoner"} <= document["seconds"].keys()
+
+
+def test_the_confidence_follows_from_the_certainty_of_the_samples(
+    store: PackStore, brief_pack: Path, tmp_path: Path
+) -> None:
+    text = (brief_pack / "pack.toml").read_text("utf-8")
+    text = text.replace(
+        "[roles.intuitive_reasoner]", "[roles.intuitive_reasoner]\nentropy_nats = 0.9"
+    )
+    (tmp_path / "pack.toml").write_text(f"{text}\n[confidence]\ndoubt = 0.5\n", "utf-8")
+    settings = SolveSettings("vote", max_rounds=6)
+    with Solver.open(tmp_path, settings=LoadSettings(width=2), store=store) as surer:
+        solutions = [surer.solve(QUESTION, settings=settings, seed=seed) for seed in range(4)]
+    answered = 0
+    for solution in solutions:
+        tally = Tally(doubt=0.5)
+        for sample in solution.samples:
+            assert sample.entropy_nats is not None
+            weight = vote_weight(sample.entropy_nats, 0.9)
+            tally.add(sample.role, sample.answer if sample.is_vote else None, weight)
+        ranked = tally.ranked()
+        expected = tally.confidence(ranked[0][0]) if ranked else 0.0
+        answered += bool(ranked)
+        assert solution.confidence == pytest.approx(expected, rel=1e-3)
+    assert answered > 0
 
 
 def test_another_seed_gives_other_samples(solver: Solver) -> None:
