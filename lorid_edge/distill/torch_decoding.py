@@ -100,10 +100,17 @@ class RowDecoder:
         """How many rows can begin with the next step."""
         return self._places - len(self.rows)
 
-    @torch.inference_mode()
     def step(self, beginning: Sequence[Row]) -> list[Row]:
         """One token for every row, those that begin included; returns the rows that ended."""
         assert len(beginning) <= self.free_places
+        with torch.inference_mode():
+            logits = self._next_logits(beginning)
+            for row, token in zip(self.rows, _sample(logits, self.rows), strict=True):
+                row.tokens.append(token)
+            return self._take_ended()
+
+    def _next_logits(self, beginning: Sequence[Row]) -> torch.Tensor:
+        """(rows, vocabulary) after a pass; the rows that begin are under way from now on."""
         self._fit((*self.rows, *beginning))
         positions = [row.position for row in self.rows]
         tokens = [row.tokens[-1] for row in self.rows]
@@ -119,10 +126,8 @@ class RowDecoder:
         )
         hidden = self._forward(tokens, places, now)
         self.rows += beginning
-        logits = self._model.get_output_embeddings()(hidden[last])
-        for row, token in zip(self.rows, _sample(logits, self.rows), strict=True):
-            row.tokens.append(token)
-        return self._take_ended()
+        logits: torch.Tensor = self._model.get_output_embeddings()(hidden[last])
+        return logits
 
     def _forward(self, tokens: list[int], places: list[int], now: _Pass) -> torch.Tensor:
         """(tokens, width) hidden states."""
@@ -348,4 +353,5 @@ def _sample(logits: torch.Tensor, rows: Sequence[Row], top_p: float = 0.95) -> l
     up_to = shares.cumsum(-1)
     drawn = torch.tensor([row.random.random() for row in rows], device=logits.device)
     chosen = (up_to <= drawn[:, None] * up_to[:, -1:]).sum(-1, keepdim=True)
-    return tokens.gather(-1, chosen.clamp_max(count - 1))[:, 0].tolist()
+    sampled: list[int] = tokens.gather(-1, chosen.clamp_max(count - 1))[:, 0].tolist()
+    return sampled
