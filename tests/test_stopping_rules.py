@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +14,12 @@ from stopping_rules import (
     drawn_problem,
     play,
     play_all,
-    usual_entropies,
     vote_of,
 )
 
 from lorid_edge.evaluation.judging import Judge
 from lorid_edge.loop.policies import PaperPolicy, VotePolicy, Wave
-from lorid_edge.loop.solution import Sample, Solution
+from lorid_edge.loop.solution import Sample
 from lorid_edge.roles import Role
 
 IR, KG, DR = Role.INTUITIVE_REASONER, Role.KNOWLEDGE_GENERATOR, Role.DEEP_REASONER
@@ -109,9 +107,7 @@ def test_draws_weigh_by_what_is_usual_for_their_role() -> None:
         sample(KG, 0, None, 40, entropy_nats=0.9),
         sample(DR, 0, "1", 20, entropy_nats=0.5),
     ]
-    usual = usual_entropies([cast(Solution, SimpleNamespace(samples=samples))])
-    assert usual == {IR: 0.2, DR: 0.5}
-    draws = drawn_problem(samples, Judge("1"), usual).draws
+    draws = drawn_problem(samples, Judge("1"), {IR: 0.2, DR: 0.5}).draws
     assert draws[DR] == [Draw(DR, 0, 60, 1.0)]
     assert draws[IR][0].weight > 1 > draws[IR][1].weight
 
