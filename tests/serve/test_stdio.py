@@ -202,7 +202,7 @@ def transcript() -> list[tuple[str, dict[str, Any]]]:
 def shape(value: Any) -> Any:
     """A message without what depends on machine and model: names, kinds and order stay."""
     if isinstance(value, dict):
-        kept = {"jsonrpc", "id", "method", "event", "role", "code", "type", "finish", "schema"}
+        kept = {"jsonrpc", "id", "method", "event", "role", "code", "type", "schema"}
         return {key: inner if key in kept else shape(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [shape(value[0])] if value else []
