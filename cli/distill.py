@@ -57,8 +57,8 @@ def knowledge(
         bool,
         typer.Option(
             "--torch",
-            help="Run a pack or GGUF file in torch (extra `train`): faster on a GPU and on CPUs "
-            "that multiply bfloat16 matrices (AMX).",
+            help="Run a pack or GGUF file in torch (extra `train`), for GPUs and for CPUs that "
+            "multiply bfloat16 matrices (AMX).",
         ),
     ] = False,
     attempts: Annotated[

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lorid_edge.convert.architectures import Architecture
 from lorid_edge.convert.gguf_adapter import read_gguf_adapter
 from lorid_edge.convert.lora_adapter import common_alpha, fold
+from lorid_edge.errors import AdapterError
 from lorid_edge.formats.gguf import GgufFile
 from lorid_edge.formats.safetensors import write_safetensors
 
@@ -22,9 +23,12 @@ def write_peft_folder(adapter_path: Path, base: GgufFile, folder: Path) -> None:
     Raises ModelFileError for a damaged file, AdapterError for one that does not fit the base.
     """
     adapter, layout = read_gguf_adapter(adapter_path), Architecture.of(base)
-    modules: dict[str, str] = {
-        layout.weight_of(module): module for module in layout.linear_modules()
-    }
+    modules = {layout.weight_of(module): module for module in layout.linear_modules()}
+    foreign = sorted(weight for weight in adapter.pairs if weight not in modules)
+    if foreign:
+        raise AdapterError(
+            f"{adapter_path}: {foreign[0]} is no weight of a linear layer of {base.path.name}"
+        )
     alpha = common_alpha(adapter.pairs.values())
     rank = Counter(pair.rank for pair in adapter.pairs.values()).most_common(1)[0][0]
     ranks: dict[str, int] = {}

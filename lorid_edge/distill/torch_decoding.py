@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from lorid_edge.distill.packed_linear import pack_linear_layers
+from lorid_edge.distill.row_attention import Heads, LayerCache
 from lorid_edge.errors import ModelFileError
 
 ATTENTION = "lorid_edge_rows"
@@ -89,7 +90,7 @@ class RowDecoder:
         self._model, self._ends, self._places = model, ends, places
         self._device = model.device
         self._prefix_tokens = len(prefix)
-        self._caches: dict[int, _LayerCache] = {}
+        self._caches: dict[int, LayerCache] = {}
         self._length = 0
         self.rows: list[Row] = []
         nothing = torch.zeros(0, dtype=torch.long, device=self._device)
@@ -169,11 +170,11 @@ class RowDecoder:
             ended.append(row)
         return ended
 
-    def attend(self, layer: int, heads: _Heads, now: _Pass) -> torch.Tensor:
+    def attend(self, layer: int, heads: Heads, now: _Pass) -> torch.Tensor:
         """(heads, tokens, size) of a pass: each row over the prefix and its own tokens."""
         if now.is_prefix:
-            self._caches[layer] = _LayerCache(heads, self._places)
-            return heads.over_itself()
+            self._caches[layer] = LayerCache(heads, self._places)
+            return heads.over(heads.keys, heads.values)
         cache = self._caches[layer]
         rows = len(now.positions)
         parts = [cache.attend_replies(heads.part(0, rows), now.positions)] if rows else []
@@ -182,130 +183,6 @@ class RowDecoder:
             parts.append(cache.attend_prompt(heads.part(begin, begin + tokens), place))
             begin += tokens
         return torch.cat(parts, dim=1)
-
-
-@dataclass(frozen=True)
-class _Heads:
-    """Queries (heads, tokens, size), keys and values (key heads, tokens, size) of one layer.
-
-    Attributes:
-        scale: of the scores.
-        window: how far back a token looks; None for to the beginning.
-    """
-
-    queries: torch.Tensor
-    keys: torch.Tensor
-    values: torch.Tensor
-    scale: float
-    window: int | None
-
-    def part(self, begin: int, end: int) -> _Heads:
-        """The same of some tokens."""
-        queries, keys, values = (
-            tensor[:, begin:end] for tensor in (self.queries, self.keys, self.values)
-        )
-        return _Heads(queries, keys, values, self.scale, self.window)
-
-    def grouped(self) -> torch.Tensor:
-        """Scaled queries as (key heads, heads of a group x tokens, size)."""
-        _, tokens, size = self.queries.shape
-        groups = self.queries.shape[0] // self.keys.shape[0]
-        return (self.queries * self.scale).reshape(self.keys.shape[0], groups * tokens, size)
-
-    def over_itself(self) -> torch.Tensor:
-        """Causal attention of the tokens over themselves."""
-        tokens = self.queries.shape[1]
-        hidden = _hidden(tokens, tokens, self.window, 0, self.queries.device)
-        scores = self.grouped() @ self.keys.transpose(1, 2)
-        weights = _masked(scores, hidden).softmax(-1)
-        return (weights @ self.values).view(self.queries.shape)
-
-
-class _LayerCache:
-    """Keys and values of one layer.
-
-    Attributes:
-        prefix_keys, prefix_values: (key heads, tokens, size).
-        keys, values: each place's own, (places, key heads, tokens, size).
-    """
-
-    def __init__(self, prefix: _Heads, places: int) -> None:
-        self.prefix_keys, self.prefix_values = prefix.keys.clone(), prefix.values.clone()
-        key_heads, _, size = prefix.keys.shape
-        self.keys = prefix.keys.new_zeros((places, key_heads, 0, size))
-        self.values = torch.zeros_like(self.keys)
-
-    def resize(self, rows: int, length: int) -> None:
-        """Give places `length` tokens; what the first `rows` of them hold is kept."""
-        kept = min(length, self.keys.shape[2])
-        places, key_heads, _, size = self.keys.shape
-        for name in ("keys", "values"):
-            before = getattr(self, name)
-            after = before.new_zeros((places, key_heads, length, size))
-            after[:rows, :, :kept] = before[:rows, :, :kept]
-            setattr(self, name, after)
-
-    def move(self, source: int, target: int) -> None:
-        """Copy a place's own keys and values to another place."""
-        self.keys[target] = self.keys[source]
-        self.values[target] = self.values[source]
-
-    def attend_prompt(self, heads: _Heads, place: int) -> torch.Tensor:
-        """A whole prompt over the prefix and itself; its keys and values are kept."""
-        tokens, shared = heads.queries.shape[1], self.prefix_keys.shape[1]
-        self.keys[place, :, :tokens] = heads.keys
-        self.values[place, :, :tokens] = heads.values
-        keys = torch.cat((self.prefix_keys, heads.keys), dim=1)
-        values = torch.cat((self.prefix_values, heads.values), dim=1)
-        hidden = _hidden(tokens, shared + tokens, heads.window, shared, keys.device)
-        scores = heads.grouped() @ keys.transpose(1, 2)
-        weights = _masked(scores, hidden).softmax(-1)
-        return (weights @ values).view(heads.queries.shape)
-
-    def attend_replies(self, heads: _Heads, positions: torch.Tensor) -> torch.Tensor:
-        """One token each of the first rows over the prefix and what is kept of its row."""
-        all_heads, rows, size = heads.queries.shape
-        key_heads, shared = self.prefix_keys.shape[:2]
-        places = torch.arange(rows, device=positions.device)
-        self.keys[places, :, positions] = heads.keys.transpose(0, 1)
-        self.values[places, :, positions] = heads.values.transpose(0, 1)
-        length = self.keys.shape[2]
-        queries = heads.grouped().view(key_heads, -1, rows, size)
-        own_queries = queries.permute(2, 0, 1, 3)  # (rows, key heads, group, size)
-        of_prefix = queries.reshape(key_heads, -1, size) @ self.prefix_keys.transpose(1, 2)
-        of_own = own_queries @ self.keys[:rows].transpose(2, 3)
-        scores = torch.cat(
-            (of_prefix.view(key_heads, -1, rows, shared).permute(2, 0, 1, 3), of_own), dim=-1
-        )
-        seen = torch.arange(shared + length, device=positions.device)
-        here = positions[:, None] + shared
-        hidden = seen > here
-        if heads.window is not None:
-            hidden |= seen <= here - heads.window
-        weights = scores.masked_fill_(hidden[:, None, None], float("-inf")).softmax(-1)
-        over_prefix = (
-            weights[..., :shared].permute(1, 2, 0, 3).reshape(key_heads, -1, shared)
-            @ self.prefix_values
-        ).view(key_heads, -1, rows, size)
-        over_own = (weights[..., shared:] @ self.values[:rows]).permute(1, 2, 0, 3)
-        return (over_prefix + over_own).reshape(all_heads, rows, size)
-
-
-def _hidden(
-    tokens: int, keys: int, window: int | None, before: int, device: torch.device
-) -> torch.Tensor:
-    """(tokens, keys): which keys a token may not see; its own stands `before` places further on."""
-    seen = torch.arange(keys, device=device)
-    here = torch.arange(tokens, device=device)[:, None] + before
-    hidden = seen > here
-    return hidden if window is None else hidden | (seen <= here - window)
-
-
-def _masked(scores: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-    """(key heads, group x tokens, keys), the hidden ones at minus infinity."""
-    heads, rows, keys = scores.shape
-    grouped = scores.view(heads, rows // hidden.shape[0], *hidden.shape)
-    return grouped.masked_fill_(hidden, float("-inf")).view(heads, rows, keys)
 
 
 def _use_rows(model: Any) -> None:
@@ -338,7 +215,7 @@ def _attention(
         raise ModelFileError(f"{type(module).__name__}: attention of a kind that is not known here")
     decoder, now = rows
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    heads = _Heads(query[0], key[0], value[0], scale, sliding_window)
+    heads = Heads(query[0], key[0], value[0], scale, sliding_window)
     return decoder.attend(module.layer_idx, heads, now).transpose(0, 1).unsqueeze(0), None
 
 

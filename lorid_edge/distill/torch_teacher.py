@@ -1,8 +1,6 @@
 """A teacher in torch: a Hugging Face folder or an unpacked GGUF file, on a GPU or a CPU.
 
-Needs the extra `train`. What llama.cpp does better (few problems at once, quantized weights) our
-own engine is for; many problems at once are a matter of bfloat16 products, which GPUs and CPUs with
-AMX do fastest through torch.
+Needs the extra `train`. llama.cpp built by GCC leaves AMX out; torch multiplies bfloat16 by it.
 """
 
 from __future__ import annotations
