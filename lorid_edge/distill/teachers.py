@@ -25,7 +25,7 @@ class TeacherSettings:
         key_variable: the environment variable with an endpoint's key.
         tries: of a request to an endpoint before it is given up.
         timeout_seconds: for one such try.
-        threads: of our engine; None to choose by the machine.
+        threads: of our engine, or of torch on a CPU; None to choose by the machine.
         in_torch: a pack or GGUF file is unpacked and run in torch, not on our engine.
     """
 
@@ -94,7 +94,7 @@ def open_teacher(
 def _torch(path: Path, settings: TeacherSettings) -> Teacher:
     from lorid_edge.distill.torch_teacher import TorchTeacher
 
-    return TorchTeacher(path, batch=settings.concurrency or 64)
+    return TorchTeacher(path, batch=settings.concurrency or 64, threads=settings.threads)
 
 
 def _endpoint(reference: str, settings: TeacherSettings) -> Teacher:

@@ -36,6 +36,7 @@ class TorchTeacher:
         batch: int = 64,
         max_tokens: int = KNOWLEDGE_MAX_TOKENS,
         device: str = "auto",
+        threads: int | None = None,
     ) -> None:
         """Load the model, in bfloat16 where the device has instructions for it, else in float32.
 
@@ -44,6 +45,7 @@ class TorchTeacher:
                 nothing is fetched.
             batch: problems worked on at once.
             device: `auto`, `cpu` or `cuda`.
+            threads: of torch in the whole process, on a CPU; None for torch's own choice.
 
         Raises:
             LoridError: torch or transformers is missing, or no GPU is there where one is demanded.
@@ -59,6 +61,8 @@ class TorchTeacher:
         has_gpu = torch.cuda.is_available()
         if device == "cuda" and not has_gpu:
             raise LoridError("No GPU is there for torch; leave the device out, or use a pack.")
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.name = path.resolve().name
         self.capacity = batch
         self._max_tokens = max_tokens

@@ -169,6 +169,18 @@ def test_torch_replies_in_batches(random_folder: Path) -> None:
     assert ask() == first
 
 
+def test_torch_takes_the_threads_that_it_is_given(random_folder: Path) -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    try:
+        with closing(open_teacher(str(random_folder), TeacherSettings(threads=1))):
+            assert torch.get_num_threads() == 1
+        with closing(open_teacher(str(random_folder), TeacherSettings(threads=3))):
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_torch_can_be_aborted(random_folder: Path) -> None:
     with closing(open_teacher(str(random_folder), TeacherSettings())) as teacher:
         teacher.submit(ASKS[0])
