@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorid_edge.train.descent import loss
-from lorid_edge.train.descent.loss import completion_loss
+from lorid_edge.train.descent.loss import NOT_COUNTED, completion_loss
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 4 * 101 * 20, 2**27])
@@ -24,6 +24,20 @@ def test_loss_and_gradient_are_those_of_the_full_logits(
     (found,) = torch.autograd.grad(3 * total, hidden)
     assert total.item() == pytest.approx(expected.item(), rel=1e-6)
     assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_rows_that_fill_up_count_for_nothing() -> None:
+    torch.manual_seed(0)
+    weight, targets = torch.randn(101, 8), torch.randint(0, 101, (9,))
+    hidden = torch.randn(12, 8, requires_grad=True)
+    expected = completion_loss(hidden[:9], weight, targets)
+    (wanted,) = torch.autograd.grad(expected, hidden)
+    filled = torch.nn.functional.pad(targets, (0, 3), value=NOT_COUNTED)
+    total = completion_loss(hidden, weight, filled)
+    (found,) = torch.autograd.grad(total, hidden)
+    assert total.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert torch.allclose(found, wanted, atol=1e-6)
+    assert not found[9:].any()
 
 
 def test_large_logits_stay_finite() -> None:

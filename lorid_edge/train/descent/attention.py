@@ -15,6 +15,7 @@ import torch
 
 from lorid_edge.train.descent import kernels
 from lorid_edge.train.descent.batches import Pass
+from lorid_edge.train.descent.shapes import POSITION_STEP, filled
 
 MOST_TOKENS = 2048  # of an example: the weights of all layers are kept until the backward pass
 
@@ -35,27 +36,53 @@ class Heads:
         """Heads under rotary embedding, queries and keys."""
         return self.queries + self.keys
 
+    @property
+    def group(self) -> int:
+        """Query heads that share a key head."""
+        return self.queries // self.keys
+
 
 @dataclass(frozen=True)
 class Reach:
-    """Which rows attend (`queries`) to which (the common prefix and `own`), the last to all."""
+    """Which rows attend (`queries`) to which (the common prefix and `own`), the last to all.
+
+    Attributes:
+        mask: (rows, keys), both filled up: 0 where a row's position may look, else minus infinity.
+            Each position has as many rows as query heads share a key head.
+    """
 
     queries: slice
     own: slice
     prefix: int
+    mask: torch.Tensor
+
+    @property
+    def positions(self) -> int:
+        """That attend."""
+        return self.queries.stop - self.queries.start
+
+    @property
+    def keys(self) -> int:
+        """That are attended to."""
+        return self.prefix + self.own.stop - self.own.start
 
 
-def reaches(batch: Pass, only_trained: bool) -> list[Reach]:
+def reaches(batch: Pass, only_trained: bool, heads: Heads, dtype: torch.dtype) -> list[Reach]:
     """Of the prefix and of each example; with `only_trained` those rows alone attend.
 
     Long ones are cut: the first rows need not be multiplied with keys that are ahead of them.
     """
-    found: list[Reach] = []
+    parts: list[tuple[slice, slice, int]] = []
     if not only_trained:
-        found += _cut(0, 0, batch.prefix_tokens, 0)
+        parts += _cut(0, 0, batch.prefix_tokens, 0)
     for part in batch.segments:
         first = part.first_row if only_trained else part.start
-        found += _cut(part.start, first, part.stop, batch.prefix_tokens)
+        parts += _cut(part.start, first, part.stop, batch.prefix_tokens)
+    found = []
+    for queries, own, prefix in parts:
+        count = queries.stop - queries.start
+        mask = _mask(count, prefix + own.stop - own.start, dtype)
+        found.append(Reach(queries, own, prefix, mask.repeat_interleave(heads.group, 0)))
     return found
 
 
@@ -70,27 +97,32 @@ class Attention(torch.autograd.Function):
         sine: torch.Tensor,
         reaches: list[Reach],
         heads: Heads,
+        count: int,
     ) -> torch.Tensor:
         """qkv: (rows, (queries + 2 keys) * size); cosine, sine: (rows, 1, size).
 
-        Gives (asking rows, queries * size), in the order of `reaches`.
+        Gives (count, queries * size): the asking rows in the order of `reaches`, and zeros behind.
         """
         every = qkv.view(qkv.shape[0], heads.rotated + heads.keys, heads.size)
         rotated = kernels.rotate(every[:, : heads.rotated], cosine, sine)
         queries, keys = rotated.split((heads.queries, heads.keys), dim=1)
         values = every[:, heads.rotated :]
-        outputs, saved = [], [cosine, sine]
+        attended = qkv.new_zeros(count, heads.queries, heads.size)
+        saved, start = [cosine, sine], 0
         for reach in reaches:
             rows = _by_key_head(queries[reach.queries], heads)
             own_keys, own_values = (_reached(part, reach) for part in (keys, values))
-            mask = _mask(reach, rows)
-            scores = torch.baddbmm(mask, rows, own_keys.transpose(1, 2), alpha=heads.size**-0.5)
+            scores = torch.baddbmm(
+                reach.mask, rows, own_keys.transpose(1, 2), alpha=heads.size**-0.5
+            )
             weights = torch.softmax(scores, 2)
-            outputs.append(_by_position(torch.bmm(weights, own_values), heads))
+            stop = start + reach.positions
+            attended[start:stop] = _by_position(torch.bmm(weights, own_values), reach, heads)
+            start = stop
             saved += [rows, own_keys, own_values, weights]
         context.save_for_backward(*saved)
         context.reaches, context.heads, context.rows = reaches, heads, qkv.shape[0]
-        return torch.cat(outputs).flatten(1)
+        return attended.flatten(1)
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -103,60 +135,66 @@ class Attention(torch.autograd.Function):
         start = 0
         for index, reach in enumerate(context.reaches):
             rows, keys, values, weights = saved[4 * index : 4 * index + 4]
-            stop = start + reach.queries.stop - reach.queries.start
+            stop = start + reach.positions
             asked = _by_key_head(gradient[start:stop], heads)
             start = stop
             at_weights = torch.bmm(asked, values.transpose(1, 2))
             at_scores = torch._softmax_backward_data(at_weights, weights, 2, weights.dtype)
             at_rows = torch.bmm(at_scores, keys).mul_(heads.size**-0.5)
-            at_qkv[reach.queries, : heads.queries] = _by_position(at_rows, heads)
+            at_qkv[reach.queries, : heads.queries] = _by_position(at_rows, reach, heads)
             _add(at_values, torch.bmm(weights.transpose(1, 2), asked), reach)
             own = torch.bmm(at_scores.transpose(1, 2), rows).mul_(heads.size**-0.5)
             _add(at_keys, own, reach)
         rotated = at_qkv[:, : heads.rotated]
         rotated.copy_(kernels.rotate(rotated, cosine, -sine))
-        return at_qkv.flatten(1), None, None, None, None
+        return at_qkv.flatten(1), None, None, None, None, None
 
 
-def _cut(start: int, first: int, stop: int, prefix: int) -> Iterator[Reach]:
+def _cut(start: int, first: int, stop: int, prefix: int) -> Iterator[tuple[slice, slice, int]]:
     """Of the rows from `first`, whose own keys begin at `start`."""
     while first < stop:
         end = first + _ROWS if stop - first >= 2 * _ROWS else stop
-        yield Reach(slice(first, end), slice(start, end), prefix)
+        yield slice(first, end), slice(start, end), prefix
         first = end
 
 
+def _mask(positions: int, keys: int, dtype: torch.dtype) -> torch.Tensor:
+    """See `Reach.mask`; of one query head. Positions that fill up see all keys, not none."""
+    position = torch.arange(filled(positions, POSITION_STEP))[:, None]
+    key = torch.arange(filled(keys, POSITION_STEP))
+    is_seen = (key <= position + keys - positions) & (key < keys)
+    return torch.zeros(is_seen.shape, dtype=dtype).masked_fill_(~is_seen, float("-inf"))
+
+
 def _by_key_head(queries: torch.Tensor, heads: Heads) -> torch.Tensor:
-    """(count, heads, size) as (key heads, count * heads of one key head, size)."""
-    shape = (queries.shape[0], heads.keys, heads.queries // heads.keys, heads.size)
-    return queries.view(shape).transpose(0, 1).reshape(heads.keys, -1, heads.size)
+    """(count, heads, size) as (key heads, filled count * heads of one key head, size)."""
+    count = queries.shape[0]
+    shape = (heads.keys, filled(count, POSITION_STEP), heads.group, heads.size)
+    rows = queries.new_empty(shape)
+    rows[:, :count] = queries.view(count, heads.keys, heads.group, heads.size).transpose(0, 1)
+    rows[:, count:] = 0
+    return rows.flatten(1, 2)
 
 
-def _by_position(rows: torch.Tensor, heads: Heads) -> torch.Tensor:
+def _by_position(rows: torch.Tensor, reach: Reach, heads: Heads) -> torch.Tensor:
     """The inverse of `_by_key_head`."""
-    shape = (heads.keys, -1, heads.queries // heads.keys, heads.size)
-    return rows.view(shape).transpose(0, 1).reshape(-1, heads.queries, heads.size)
+    shape = (heads.keys, -1, heads.group, heads.size)
+    by_position = rows.view(shape)[:, : reach.positions].transpose(0, 1)
+    return by_position.reshape(-1, heads.queries, heads.size)
 
 
 def _reached(part: torch.Tensor, reach: Reach) -> torch.Tensor:
-    """Of (rows, key heads, size) what the reach holds: (key heads, count, size)."""
-    own = part[reach.own]
-    held = torch.cat((part[: reach.prefix], own)) if reach.prefix else own
-    return held.transpose(0, 1).contiguous()
+    """Of (rows, key heads, size) what the reach holds: (key heads, filled count, size)."""
+    held = part.new_empty(part.shape[1], filled(reach.keys, POSITION_STEP), part.shape[2])
+    held[:, : reach.prefix] = part[: reach.prefix].transpose(0, 1)
+    held[:, reach.prefix : reach.keys] = part[reach.own].transpose(0, 1)
+    held[:, reach.keys :] = 0
+    return held
 
 
 def _add(total: torch.Tensor, part: torch.Tensor, reach: Reach) -> None:
-    """Add gradients (key heads, count, size) where `_reached` took values from."""
+    """Add gradients (key heads, filled count, size) where `_reached` took values from."""
     by_row = part.transpose(0, 1)
-    total[reach.own] += by_row[reach.prefix :]
+    total[reach.own] += by_row[reach.prefix : reach.keys]
     if reach.prefix:
         total[: reach.prefix] += by_row[: reach.prefix]
-
-
-def _mask(reach: Reach, rows: torch.Tensor) -> torch.Tensor:
-    """(rows, keys): 0 where the row's position may look, else minus infinity."""
-    count = reach.queries.stop - reach.queries.start
-    total = reach.prefix + reach.own.stop - reach.own.start
-    ahead = torch.ones(count, total, dtype=torch.bool).triu(total - count + 1)
-    mask = rows.new_zeros(count, total).masked_fill_(ahead, float("-inf"))
-    return mask.repeat_interleave(rows.shape[1] // count, 0)

@@ -13,10 +13,11 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from lorid_edge.train.descent import kernels
-from lorid_edge.train.descent.attention import MOST_TOKENS, Attention, Heads, reaches
+from lorid_edge.train.descent.attention import MOST_TOKENS, Attention, Heads, Reach, reaches
 from lorid_edge.train.descent.batches import Pass, lay_out
 from lorid_edge.train.descent.lora import GatedProduct, NormedProduct, Product, StackedLora
-from lorid_edge.train.descent.loss import completion_loss
+from lorid_edge.train.descent.loss import NOT_COUNTED, completion_loss
+from lorid_edge.train.descent.shapes import fill_rows
 from lorid_edge.train.job import TokenExample
 from lorid_edge.train.settings import LoraSettings
 
@@ -134,22 +135,28 @@ class Decoder(torch.nn.Module):
         self.zero_grad()
 
     def forward(self, batch: Pass) -> torch.Tensor:
-        """The sum of the losses of the trained rows, in nats."""
-        device = self._embedding.device
-        hidden = torch.nn.functional.embedding(batch.tokens.to(device), self._embedding)
-        positions = batch.positions.to(device).unsqueeze(0)
+        """The sum of the losses of the trained rows, in nats.
+
+        Rows that fill up the pass are the first token again; nothing looks at them.
+        """
+        hidden = torch.nn.functional.embedding(fill_rows(batch.tokens, 0), self._embedding)
+        positions = fill_rows(batch.positions, 0).unsqueeze(0)
         cosine, sine = (part[0].unsqueeze(1) for part in self._rotary[0](hidden, positions))
-        rows = batch.trained_rows.to(device)
+        everyone, trained = (
+            reaches(batch, only_trained, self._heads, hidden.dtype)
+            for only_trained in (False, True)
+        )
         for layer in self.layers[:-1]:
             if self._checkpointing:
                 hidden = checkpoint(
-                    self._layer, layer, hidden, cosine, sine, batch, None, use_reentrant=False
+                    self._layer, layer, hidden, cosine, sine, everyone, None, use_reentrant=False
                 )
             else:
-                hidden = self._layer(layer, hidden, cosine, sine, batch, None)
-        hidden = self._layer(self.layers[-1], hidden, cosine, sine, batch, rows)
+                hidden = self._layer(layer, hidden, cosine, sine, everyone, None)
+        rows = fill_rows(batch.trained_rows, 0)
+        hidden = self._layer(self.layers[-1], hidden, cosine, sine, trained, rows)
         hidden = _Norm.apply(hidden, self._last_norm, self._epsilon)
-        return completion_loss(hidden, self._vocabulary, batch.targets.to(device))
+        return completion_loss(hidden, self._vocabulary, fill_rows(batch.targets, NOT_COUNTED))
 
     def _layer(
         self,
@@ -157,14 +164,14 @@ class Decoder(torch.nn.Module):
         hidden: torch.Tensor,
         cosine: torch.Tensor,
         sine: torch.Tensor,
-        batch: Pass,
+        reached: list[Reach],
         rows: torch.Tensor | None,
     ) -> torch.Tensor:
         """(rows, width) to the same, or to the given rows of it."""
         qkv = layer.normed("qkv", hidden, layer.attention_norm, self._epsilon)
-        reached = reaches(batch, rows is not None)
-        attended = Attention.apply(qkv, cosine, sine, reached, self._heads)
         residual = hidden if rows is None else hidden[rows]
+        count = residual.shape[0]
+        attended = Attention.apply(qkv, cosine, sine, reached, self._heads, count)
         hidden = layer.added("output", residual, attended, Product)
         gate_up = layer.normed("gate_up", hidden, layer.mlp_norm, self._epsilon)
         return layer.added("down", hidden, gate_up, GatedProduct)

@@ -103,13 +103,17 @@ def rotate(heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> tor
 
 @_compiled
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sum over rows of -log p(target), float32, and its gradient at the logits."""
+    """The sum over rows of -log p(target), float32, and its gradient at the logits.
+
+    Rows whose target is negative count for nothing.
+    """
     wide = logits.float()
     largest = wide.amax(1, keepdim=True)
     normalizer = largest + (wide - largest).exp().sum(1, keepdim=True).log()
-    wanted = targets.unsqueeze(1)
-    loss = (normalizer - wide.gather(1, wanted)).sum()
+    counts = (targets >= 0).unsqueeze(1)
+    wanted = targets.clamp_min(0).unsqueeze(1)
+    loss = torch.where(counts, normalizer - wide.gather(1, wanted), 0.0).sum()
     places = torch.arange(logits.shape[1], device=logits.device).unsqueeze(0)
     probability = (wide - normalizer).exp()
     gradient = torch.where(places == wanted, probability - 1, probability)
-    return loss, gradient.to(logits.dtype)
+    return loss, torch.where(counts, gradient, 0.0).to(logits.dtype)

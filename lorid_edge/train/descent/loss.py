@@ -8,6 +8,9 @@ import torch
 
 from lorid_edge.train.descent import kernels
 
+NOT_COUNTED = -100
+"""The target of a row that only fills up."""
+
 _CHUNK_BYTES = 128 * 2**20  # of float32 logits: large enough for fast products
 
 
