@@ -59,12 +59,14 @@ class Reach:
     @property
     def positions(self) -> int:
         """That attend."""
-        return self.queries.stop - self.queries.start
+        count: int = self.queries.stop - self.queries.start
+        return count
 
     @property
     def keys(self) -> int:
         """That are attended to."""
-        return self.prefix + self.own.stop - self.own.start
+        count: int = self.prefix + self.own.stop - self.own.start
+        return count
 
 
 def reaches(batch: Pass, only_trained: bool, heads: Heads, dtype: torch.dtype) -> list[Reach]:
