@@ -44,29 +44,41 @@ class Heads:
 
 @dataclass(frozen=True)
 class Reach:
-    """Which rows attend (`queries`) to which (the common prefix and `own`), the last to all.
+    """Which rows attend to which: those from `first` on to the common prefix and the example's own.
 
     Attributes:
+        start, stop: the example's own rows; the last row attends to all of them.
+        first: the first of them that attends.
+        prefix: rows of the common prefix.
         mask: (rows, keys), both filled up: 0 where a row's position may look, else minus infinity.
             Each position has as many rows as query heads share a key head.
     """
 
-    queries: slice
-    own: slice
+    start: int
+    first: int
+    stop: int
     prefix: int
     mask: torch.Tensor
 
     @property
+    def queries(self) -> slice:
+        """The rows that attend."""
+        return slice(self.first, self.stop)
+
+    @property
+    def own(self) -> slice:
+        """The example's rows that are attended to."""
+        return slice(self.start, self.stop)
+
+    @property
     def positions(self) -> int:
-        """That attend."""
-        count: int = self.queries.stop - self.queries.start
-        return count
+        """How many attend."""
+        return self.stop - self.first
 
     @property
     def keys(self) -> int:
-        """That are attended to."""
-        count: int = self.prefix + self.own.stop - self.own.start
-        return count
+        """How many are attended to."""
+        return self.prefix + self.stop - self.start
 
 
 def reaches(batch: Pass, only_trained: bool, heads: Heads, dtype: torch.dtype) -> list[Reach]:
@@ -74,17 +86,16 @@ def reaches(batch: Pass, only_trained: bool, heads: Heads, dtype: torch.dtype) -
 
     Long ones are cut: the first rows need not be multiplied with keys that are ahead of them.
     """
-    parts: list[tuple[slice, slice, int]] = []
-    if not only_trained:
-        parts += _cut(0, 0, batch.prefix_tokens, 0)
+    parts = [] if only_trained else [(0, 0, batch.prefix_tokens, 0)]
     for part in batch.segments:
         first = part.first_row if only_trained else part.start
-        parts += _cut(part.start, first, part.stop, batch.prefix_tokens)
+        parts.append((part.start, first, part.stop, batch.prefix_tokens))
     found = []
-    for queries, own, prefix in parts:
-        count = queries.stop - queries.start
-        mask = _mask(count, prefix + own.stop - own.start, dtype)
-        found.append(Reach(queries, own, prefix, mask.repeat_interleave(heads.group, 0)))
+    for start, begin, end, prefix in parts:
+        for first, stop in _cut(begin, end):
+            mask = _mask(stop - first, prefix + stop - start, dtype)
+            mask = mask.repeat_interleave(heads.group, 0)
+            found.append(Reach(start, first, stop, prefix, mask))
     return found
 
 
@@ -152,11 +163,11 @@ class Attention(torch.autograd.Function):
         return at_qkv.flatten(1), None, None, None, None, None
 
 
-def _cut(start: int, first: int, stop: int, prefix: int) -> Iterator[tuple[slice, slice, int]]:
-    """Of the rows from `first`, whose own keys begin at `start`."""
+def _cut(first: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Rows in parts of `_ROWS`; the last may have nearly twice as many."""
     while first < stop:
         end = first + _ROWS if stop - first >= 2 * _ROWS else stop
-        yield slice(first, end), slice(start, end), prefix
+        yield first, end
         first = end
 
 

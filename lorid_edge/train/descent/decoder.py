@@ -1,4 +1,4 @@
-"""The decoder of llama-like bases, arranged for training adapters: frozen weights, no padding.
+"""The decoder of llama-like bases, arranged for training adapters on frozen weights.
 
 It computes what transformers and PEFT compute, up to rounding, in fewer and larger steps. Rows that
 no loss depends on are left out of the last layer.
