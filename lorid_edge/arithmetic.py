@@ -85,8 +85,8 @@ def evaluate(expression: str) -> Fraction | None:
 
     Knows + - * / ^ ** and their typographic and LaTeX forms, \frac, parentheses, "12 x 3",
     thousands separators, and a currency sign before a number. % is the remainder before an
-    operand and a percentage elsewhere: 17 % 5 is 2, 20% * 50 is 10. Bounds: 200 characters, an
-    integer exponent up to 64, numerator and denominator up to 30 digits.
+    operand and a percentage elsewhere: 17 % 5 is 2, 20% * 50 is 10; \% is always a percentage.
+    Bounds: 200 characters, an integer exponent up to 64, numerator and denominator up to 30 digits.
     """
     if len(expression) > MAX_EXPRESSION_CHARACTERS or "\n" in expression:
         return None
@@ -180,7 +180,8 @@ class _Parser:
         return value
 
     def _operand_follows(self) -> bool:
-        if self._position + 1 == len(self._tokens):
+        """Whether the percent sign at hand stands before an operand: then it is a remainder."""
+        if self._tokens[self._position].text == r"\%" or self._position + 1 == len(self._tokens):
             return False
         following = self._tokens[self._position + 1]
         return following.kind in ("number", "currency", "fraction") or following.text == "("

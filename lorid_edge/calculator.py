@@ -35,6 +35,8 @@ _OPERATING_WORDS = frozenset(
         *("sqrt", "log", "ln", "sin", "cos", "tan", "x"),
     )
 )
+# Words that do so between two numbers: "1 and 1/4", "5 choose 2 * 3", "subtract 5 from 8 + 7".
+_JOINING_WORDS = frozenset(("and", "choose", "from"))
 _LIST_MARK = r"\s*(?:\d{1,2}[.)]|[-*•])\s+"
 _BOLD = re.compile(r"(?:(?<=\s)|(?<=[:(])|^)\*\*(?=[\d($\\])")
 _ENDING = re.compile(r"(?P<gap> ?)=(?P<after> *)(?P<currency>\\?[$€£])?\Z")
@@ -67,7 +69,8 @@ def forced_result(text: str) -> str | None:
     calculation = calculate(expression)
     if calculation is None or not calculation.binary_operators:
         return None
-    if _doubtful_percent(calculation, body) or _holds_clock_time(expression):
+    written = "".join(token.text for token in expression)
+    if _doubtful_percent(calculation, written, body) or _holds_clock_time(expression):
         return None
     value = calculation.value
     digits = _decimal_text(value, separated=any("," in token.text for token in expression))
@@ -130,8 +133,8 @@ def _is_boundary(
         return True
     if before.kind == "word":
         word = before.text.lower()
-        if word == "and" and any(token.kind == "number" for token in preceding[-3:-1]):
-            return False  # "1 and 1/4"
+        if word in _JOINING_WORDS and any(token.kind == "number" for token in preceding[-3:-1]):
+            return False
         is_variable = len(word) == 1 and word not in "ai"
         return spaced and not is_variable and word not in _OPERATING_WORDS
     if before.text in ("(", "{", "<<", "=", "≈", "\\(", "\\[", "→"):
@@ -141,12 +144,14 @@ def _is_boundary(
     return before.kind == "delimiter" and (spaced or before.text in ("[", '"'))
 
 
-def _doubtful_percent(calculation: Calculation, body: str) -> bool:
+def _doubtful_percent(calculation: Calculation, written: str, body: str) -> bool:
     """Tell whether a percentage may have been meant in another unit than its exact value.
 
-    "50% + 20% =" is usually continued with 70%, and "20% (50) =" may be a product.
+    "50% + 20% =" is usually continued with 70%, and "20% (50) =" or "30%($200) =" a product.
     """
-    if re.search(r"\d\\?%\s+[\d(.$]|\b100\\?%", body):
+    if re.search(r"[\d)]\\?%\s+[\d(.$]|\b100\\?%", body):
+        return True
+    if re.search(r"%\s*[^\s\d]", written) and "%" in calculation.binary_operators:
         return True
     return calculation.percentages > 0 and (
         set(calculation.binary_operators) != {"*"}
