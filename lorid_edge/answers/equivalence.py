@@ -28,6 +28,10 @@ _CHOICE = re.compile(r"(?:(?:option|choice)\s+)?\(?([A-E])(?:\)|[).:]\s+\S.*)?",
 _NAMED_OPTION = re.compile(r"(?:option|choice)\s+\(?([A-Ea-e])\)?", re.IGNORECASE)
 _BARE_NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?(?:\s+[A-Za-z]+)*(?:\s?\([a-zA-Z]\))?")
 _WORDS = re.compile(r"[A-Za-z]{2,}(?:[ '-]+[A-Za-z]+)*")
+# Behind an expression; those behind a number are read with it.
+_UNIT_AT_END = re.compile(
+    r" (?:(?:square|cubic) )?(?:cm|mm|km|ft|inches|feet|meters|units)(?:\^\{?[23]\}?)?$"
+)
 _EXPRESSION = re.compile(r"[A-Za-z0-9\\{}()\[\]+\-*/^_=<>.,|!&% ]+")
 _FUNCTIONS = frozenset(
     (
@@ -185,7 +189,7 @@ def _key(normalised: str) -> AnswerKey:
     return re.sub(
         r"(\\[A-Za-z]+ (?=[A-Za-z]))|(?<=\d)( )(?=\d)|\s+",
         lambda match: match[1] or match[2] or "",
-        normalised,
+        _UNIT_AT_END.sub("", normalised),
     )
 
 

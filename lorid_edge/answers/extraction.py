@@ -29,8 +29,23 @@ _QUANTITY = re.compile(
 _OPERATOR = re.compile(
     r"\s*(?:[a-zA-Z]{2,}\s+)?(?:[-+*×÷^=<>−]|/(?!\s?[a-z]{2})|\\(?:times|cdot|div|frac|sqrt|pi))"
 )
+# A unit and the smaller one that a compound quantity such as "2 hours 30 minutes" goes on with.
+_COMPOUND = "|".join(
+    rf"\s*{unit},?\s+\d+(?:\.\d+)?\s*{smaller}\b"
+    for unit, smaller in (
+        ("years?", "months?"),
+        ("weeks?", "days?"),
+        ("days?", "hours?"),
+        ("(?:hours?|hrs?)", "(?:minutes?|mins?)"),
+        ("(?:minutes?|mins?)", "(?:seconds?|secs?)"),
+        ("(?:feet|foot|ft)", "(?:inch(?:es)?|in)"),
+        ("(?:pounds?|lbs?)", "(?:ounces?|oz)"),
+        ("dollars?", "cents?"),
+    )
+)
 _MORE = re.compile(
-    r"\s*,\s*-?\d|\s*[a-z]\b(?!\s+\w)|\s+(?:\w+\s+)?(?:and|or)\s+\\?\$?\d", re.IGNORECASE
+    r"\s*,\s*-?\d|\s*[a-z]\b(?!\s+\w)|\s+(?:\w+\s+)?(?:and|or)\s+\\?\$?\d|" + _COMPOUND,
+    re.IGNORECASE,
 )
 
 _UNIT = re.compile(r"(?:[\s/](?!(?:to|for|that|if|when|of|and|or)\b)[A-Za-z]{1,20}){0,4}")
@@ -80,7 +95,8 @@ def extract_answer(text: str, *, complete: bool = True) -> str | None:
 
     `complete` tells whether the text came to its own end. One that was cut off at its token limit
     ends in an intermediate result as likely as not, so that only explicit marks count there:
-    \boxed{...}, "####" and "Answer:", and these only once the answer itself is whole.
+    \boxed{...}, "####" and "Answer:", and these only once the answer itself is whole and stands
+    right behind its mark.
     """
     problem = _NEW_PROBLEM.search(text)
     if problem:
@@ -92,7 +108,7 @@ def extract_answer(text: str, *, complete: bool = True) -> str | None:
     if not complete:
         # The last word may be half a number, and what stands in an open box half an answer.
         whole = re.sub(r"\S+\Z", "", before)
-        return _boxed(text) or _explicit_answer(whole)
+        return _boxed(text) or _explicit_answer(whole, complete=False)
     text = before + inside
     return _explicit_answer(text) or _conclusion(text)
 
@@ -106,9 +122,9 @@ def _split_at_open_box(text: str) -> tuple[str, str]:
     return text[:start], text[inside:]
 
 
-def _explicit_answer(text: str) -> str | None:
+def _explicit_answer(text: str, *, complete: bool = True) -> str | None:
     text = _without_markup(text)
-    return _boxed(text) or _hash_marked(text) or _stated(text)
+    return _boxed(text) or _hash_marked(text) or _stated(text, complete=complete)
 
 
 def _without_markup(text: str) -> str:
@@ -136,7 +152,7 @@ def _hash_marked(text: str) -> str | None:
     return None
 
 
-def _stated(text: str) -> str | None:
+def _stated(text: str, *, complete: bool) -> str | None:
     for match in reversed(list(_STATEMENT.finditer(text))):
         lines = text[match.end() :].split("\n")
         statement = _first_sentence(lines[0])
@@ -144,7 +160,7 @@ def _stated(text: str) -> str | None:
             continue
         answer = _answer_at_start(statement)
         is_last = not "".join(lines[1:]).strip()
-        if answer is None and is_last:
+        if answer is None and is_last and complete:
             answer = _concluded(statement)
         if answer is not None:
             after = text[match.end() :]

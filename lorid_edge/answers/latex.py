@@ -58,6 +58,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:rm|bf|it|sf)|mbox|operatorname)\s*\{([^{}]*)\}",
             r" \1 ",
         ),
+        (r"(?<=[A-Za-z])\s+(?=\^)", ""),
         (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\degrees?(?![a-zA-Z])", " degrees "),
         (r"_\s*\{\s*(\w)\s*\}", r"_\1"),
         (r"\\leq(?![a-zA-Z])", r"\\le"),

@@ -50,6 +50,7 @@ _ATTACHED_UNIT = re.compile(
 )
 _UNIT_WORD = re.compile(
     r"\(?[A-Za-z]{2,}(?:'s?)?(?:\^\{?[23]\}?)?(?:[/-][A-Za-z]+(?:\^\{?[23]\}?)?)*\)?[.,]?"
+    r"|m\^\{?[23]\}?|[mgL]/[smhgL](?:\^\{?[23]\}?)?"
 )
 _UNIT_LETTERS = frozenset("mgshLCFa/")
 _MAX_UNIT_WORDS = 8
@@ -58,6 +59,14 @@ _NOT_UNITS = frozenset(
     (
         *("am", "pm", "and", "or", "to", "is", "not"),
         *("plus", "minus", "mod", "pi", "sqrt", "sin", "cos", "tan", "log", "ln"),
+    )
+)
+# Words that change the number right before them: "5 squared" is 25, though "5 meters squared" is 5.
+# Halves and quarters are things to count as often as they are parts: egg halves, coins.
+_CHANGING_WORDS = frozenset(
+    (
+        *("squared", "cubed", "thirds", "fourths", "fifths", "sixths", "sevenths", "eighths"),
+        *("ninths", "tenths", "hundredths", "thousandths"),
     )
 )
 
@@ -136,6 +145,8 @@ def _unit_magnitude(unit: str) -> int | None:
         return None
     words = unit.split()
     if len(words) > _MAX_UNIT_WORDS:
+        return None
+    if words and words[0].lower().strip("().,") in _CHANGING_WORDS:
         return None
     magnitude = 1
     if words and words[0].lower() in _MAGNITUDES:
