@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
+from lorid_edge.answers import extract_answer
+from lorid_edge.answers.latex import braced
 from lorid_edge.engine.sequence import Closing
 
 CLOSING_TOKENS = 32
@@ -17,16 +20,22 @@ CLOSING_TOKENS = 32
 
 _CLOSING = {"boxed": "\nThe answer is \\boxed{", "hash": "\n####", "line": "\nThe answer is"}
 
-_LINE = re.compile(r"(?:####|[Aa]nswer(?: is|\**:))[^\n]*\S[^\n]*\n$")
+# A pack that writes "####" states its answer there and nowhere else.
+_MARKS = {"hash": re.compile("####"), "line": re.compile(r"####|[Aa]nswer(?: is|\**:)")}
 
 
 def completion_test(answer_format: str) -> Callable[[str], bool]:
     """A test of the text so far, called after every addition: is the final answer complete?
 
+    A mark that `extract_answer` finds no answer behind, as in "#### Step 1: Count the eggs", ends
+    nothing.
+
     Args:
         answer_format: `boxed`, `hash` or `line`, as in a pack's manifest.
     """
-    return _box_is_closed if answer_format == "boxed" else _answer_line_is_complete
+    if answer_format == "boxed":
+        return _box_is_complete
+    return partial(_answer_line_is_complete, mark=_MARKS[answer_format])
 
 
 def closing(answer_format: str) -> Closing:
@@ -34,20 +43,18 @@ def closing(answer_format: str) -> Closing:
     return Closing(_CLOSING[answer_format], CLOSING_TOKENS)
 
 
-def _box_is_closed(text: str) -> bool:
-    r"""Whether the text holds a `\boxed{...}` whose braces are balanced."""
+def _box_is_complete(text: str) -> bool:
+    r"""Whether the last `\boxed{...}` is closed and holds something."""
     if "}" not in text[-16:]:  # no token is that long with its brace so far from the end
         return False
     start = text.rfind("\\boxed{")
-    if start < 0:
+    content = braced(text, start + len("\\boxed")) if start >= 0 else None
+    return content is not None and content.strip() != ""
+
+
+def _answer_line_is_complete(text: str, mark: re.Pattern[str]) -> bool:
+    """Whether the line that has just ended states an answer behind its mark."""
+    if not text.endswith("\n"):
         return False
-    depth = 0
-    for character in text[start + len("\\boxed") :]:
-        depth += {"{": 1, "}": -1}.get(character, 0)
-        if depth == 0:
-            return True
-    return False
-
-
-def _answer_line_is_complete(text: str) -> bool:
-    return text.endswith("\n") and _LINE.search(text[-400:]) is not None
+    line = text.rstrip().rpartition("\n")[2] + "\n"
+    return mark.search(line) is not None and extract_answer(line, complete=False) is not None
