@@ -10,9 +10,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from lorid_edge.answers import extract_answer
 from lorid_edge.engine.model import Model
 from lorid_edge.engine.sampling import LogitsRow, SamplingSettings
 from lorid_edge.engine.sequence import Closing, Finish, GenerationRequest, Sequence
+from lorid_edge.loop.answer_marks import completion_test
 
 GREEDY = SamplingSettings(temperature=0)
 
@@ -175,6 +177,22 @@ def test_a_chain_at_its_limit_is_asked_for_its_answer(tiny_model: Model) -> None
     say(sequence, tiny_model, "18}")
     assert sequence.text == chain + ASKING.text + "18}"
     assert (sequence.finish, sequence.is_cut) == (Finish.LENGTH, False)
+
+
+@pytest.mark.parametrize("stop", [(), ("\n",)])
+def test_the_words_that_ask_end_no_half_answer(tiny_model: Model, stop: tuple[str, ...]) -> None:
+    half = "The answer is 1"
+    limit = len(tiny_model.tokenize(half, special=False))
+    asking = Closing("\n####", tokens=20)
+    is_complete = completion_test("line")
+    sequence = start(
+        tiny_model, max_tokens=limit, stop=stop, is_complete=is_complete, closing=asking
+    )
+    say(sequence, tiny_model, half)
+    assert (sequence.text, sequence.finish) == (half + asking.text, None)
+    say(sequence, tiny_model, " 18\n")
+    assert extract_answer(sequence.text) == "18"
+    assert sequence.finish is Finish.LENGTH
 
 
 def test_an_asked_for_answer_without_an_end_is_cut(tiny_model: Model) -> None:

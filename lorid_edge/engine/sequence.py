@@ -187,11 +187,14 @@ class Sequence:
     def _limit_tokens(self) -> int:
         return self.request.limit_tokens if self._is_closing else self.request.max_tokens
 
+    def _write(self, token: int) -> None:
+        self.tokens.append(token)
+        self.text += self._decoder.decode(self._model.piece(token))
+
     def _append(self, token: int) -> None:
         """Add a token's text, and end the sample where it says so."""
         before = len(self.text)
-        self.tokens.append(token)
-        self.text += self._decoder.decode(self._model.piece(token))
+        self._write(token)
         self._end_at_stop(before)
         if self.finish is None and self.request.is_complete is not None:
             added = self.text[before:]
@@ -206,7 +209,10 @@ class Sequence:
                 self._end(Finish.STOP)
 
     def _reach_limit(self) -> None:
-        """End, or put the closing's text behind the last token first."""
+        """End, or put the closing's text behind the last token first.
+
+        Nothing ends there: its line break would make half an answer look whole.
+        """
         closing = self.request.closing
         if closing is None or self._is_closing:
             self.is_cut = True
@@ -215,7 +221,7 @@ class Sequence:
         self._is_closing = True
         tokens = self._model.continuation_tokens(closing.text)
         for token in tokens:
-            self._append(token)
+            self._write(token)
         self.pending = [*self.pending, *tokens]
         self.forced_tokens += len(tokens)
 
