@@ -61,8 +61,8 @@ clean:
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# GCC builds llama.cpp's AMX kernels so that they crash at the first decode; only where it is the
-# compiler and the CPU has AMX are they left out (benchmarks and other machines lose nothing).
+# GCC builds llama.cpp's AMX kernels so that they crash at the first decode, unless it is told not to
+# remove stores; it is told where it is the compiler and the CPU has AMX.
 $(LLAMA_STAMP): scripts/llama_build_flags.sh | $(VENV)/bin/python
 	@echo "Building $(LLAMA_CPP_PYTHON) for this machine with $(JOBS) jobs; this takes a few minutes."
 	flags="$$(sh scripts/llama_build_flags.sh)" && \

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Prints the CMake arguments that llama.cpp needs on this machine; usually none.
 #
-# GCC drops the AMX tile configuration in llama.cpp's kernels (ggml-org/llama.cpp#20824), and the
-# library then crashes at its first decode on a CPU with AMX. Building without AMX is well and as
-# fast. All three flags are needed; other compilers and other CPUs need none of them.
+# GCC takes the tile configuration of llama.cpp's AMX kernels for stores that nobody reads and drops
+# it (ggml-org/llama.cpp#20824); the library then crashes at its first decode on a CPU with AMX.
+# Without the two passes that remove such stores it is well. Other compilers and CPUs need no flag.
 set -eu
 
 compiler=${CXX:-c++}
@@ -15,6 +15,6 @@ if "$compiler" --version 2>/dev/null | head -n 1 | grep -qiE 'gcc|g\+\+|free sof
 fi
 
 if [ "$is_gcc" = yes ] && grep -qs amx_tile /proc/cpuinfo; then
-    flags='-mno-amx-tile -mno-amx-int8 -mno-amx-bf16'
+    flags='-fno-tree-dse -fno-dse'
     echo "-DCMAKE_C_FLAGS='$flags' -DCMAKE_CXX_FLAGS='$flags'"
 fi
