@@ -192,11 +192,28 @@ def test_adaptive_gives_up_later_with_fewer_samples_a_round(width: int, rounds: 
     assert make_policy("adaptive", width).max_rounds == rounds
 
 
-@pytest.mark.parametrize("width", [1, 3, 4, 8])
-def test_the_paper_draws_at_most_twenty_of_each(width: int) -> None:
-    policy = make_policy("paper", width)
-    assert policy.wave(1, tally([])) == Wave(width, width)
-    assert 20 <= policy.max_rounds * width < 20 + width
+def waves(name: str, width: int, max_rounds: int | None = None) -> list[Wave]:
+    policy = make_policy(name, width, max_rounds)
+    return [policy.wave(number, tally([])) for number in range(1, policy.max_rounds + 1)]
+
+
+@pytest.mark.parametrize("width", range(1, 33))
+def test_the_paper_and_a_vote_take_their_samples_at_any_width(width: int) -> None:
+    paper, vote = waves("paper", width), waves("vote", width)
+    assert (sum(wave.intuitive for wave in paper), sum(wave.deep for wave in paper)) == (20, 20)
+    assert (sum(wave.intuitive for wave in vote), sum(wave.deep for wave in vote)) == (8, 0)
+    for asked in (paper, vote):
+        assert all(wave.intuitive == width for wave in asked[:-1])
+        assert 1 <= asked[-1].intuitive <= width
+
+
+def test_with_other_rounds_the_paper_and_a_vote_take_rounds_times_width() -> None:
+    assert waves("paper", 3, 2) == [Wave(3, 3)] * 2
+    assert waves("paper", 4, 6) == [Wave(4, 4)] * 6
+    assert waves("vote", 3, 4) == [Wave(3, 0)] * 4
+    five_of_six = tally(["4"] * 5 + ["5"])
+    assert make_policy("vote", 3, 4).decide(five_of_six) is None
+    assert outcome(make_policy("vote", 3).decide(five_of_six), five_of_six) == ("4", "voted")
 
 
 def test_giving_up_names_the_best_answer_so_far() -> None:

@@ -102,7 +102,29 @@ class DeepPolicy(IntuitivePolicy):
     _wave = Wave(0, 1)
 
 
-class PaperPolicy(Policy):
+class _FixedSizePolicy(Policy):
+    """Asks for `own_samples` in waves of `width`, the last of them smaller where need be.
+
+    With another number of rounds than these take, for rounds times width.
+    """
+
+    own_samples: ClassVar[int]
+
+    def default_rounds(self) -> int:
+        return math.ceil(self.own_samples / self.width)
+
+    @property
+    def most_samples(self) -> int:
+        """Of a role, in all rounds."""
+        if self.max_rounds == self.default_rounds():
+            return self.own_samples
+        return self.max_rounds * self.width
+
+    def _wave_samples(self, round_number: int) -> int:
+        return min(self.width, self.most_samples - (round_number - 1) * self.width)
+
+
+class PaperPolicy(_FixedSizePolicy):
     """`paper`: stop at the first answer that both reasoners have given (LoRID, IJCAI 2025).
 
     Sets of answers grow by `width` of each reasoner a round (the paper: 1), at most 20 of each.
@@ -110,34 +132,32 @@ class PaperPolicy(Policy):
     """
 
     name = "paper"
-
-    def default_rounds(self) -> int:
-        return math.ceil(PAPER_SAMPLES / self.width)
+    own_samples = PAPER_SAMPLES
 
     def wave(self, round_number: int, tally: Tally) -> Wave:
-        return Wave(self.width, self.width)
+        samples = self._wave_samples(round_number)
+        return Wave(samples, samples)
 
     def decide(self, tally: Tally) -> Verdict | None:
         agreed = tally.agreed()
         return Verdict(agreed[0], Status.AGREED) if agreed else None
 
 
-class VotePolicy(Policy):
-    """`vote`: the majority of k = rounds * width intuitive samples (self-consistency).
+class VotePolicy(_FixedSizePolicy):
+    """`vote`: the majority of k intuitive samples (self-consistency).
 
-    Ends before the k-th sample once the others cannot change the outcome.
+    k is 8, or rounds * width where another number of rounds is asked for. Ends before the k-th
+    sample once the others cannot change the outcome.
     """
 
     name = "vote"
-
-    def default_rounds(self) -> int:
-        return math.ceil(VOTE_SAMPLES / self.width)
+    own_samples = VOTE_SAMPLES
 
     def wave(self, round_number: int, tally: Tally) -> Wave:
-        return Wave(self.width, 0)
+        return Wave(self._wave_samples(round_number), 0)
 
     def decide(self, tally: Tally) -> Verdict | None:
-        remaining = self.max_rounds * self.width - tally.finished[Role.INTUITIVE_REASONER]
+        remaining = self.most_samples - tally.finished[Role.INTUITIVE_REASONER]
         leader, runner_up = tally.lead()
         if leader == 0 or (leader <= runner_up + remaining and remaining > 0):
             return None
