@@ -26,6 +26,7 @@ from lorid_edge.problems import (
     RunSettings,
     fingerprint,
     open_journal,
+    pack_fingerprint,
     read_problems,
 )
 
@@ -57,8 +58,8 @@ def solve_file(run: FileRun) -> int:
     pack = store.find(run.opening.pack)
     problems, failed = _read(run.file)
     common = _common_settings(run, pack.manifest.name)
+    sequence_tokens = run.opening.settings.sequence_tokens
     if run.output is None:
-        sequence_tokens = run.opening.settings.sequence_tokens
         name = fingerprint(run.file, pack.manifest, common, sequence_tokens)
         journal_path = store.places.state / "runs" / f"{name}.jsonl"
     else:
@@ -66,6 +67,8 @@ def solve_file(run: FileRun) -> int:
     with open_journal(journal_path, store.places.state / "locks") as journal:
         if run.output is not None:
             journal.require_same_run(common, problems)
+            pack_used = pack_fingerprint(pack.manifest, sequence_tokens)
+            journal.require_same_pack(pack_used, store.places.state / "outputs")
         tally = _Tally(problems, journal, prints=run.output is None)
         if tally.pending:
             failed += _solve_pending(run, tally)

@@ -14,10 +14,17 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from lorid_edge.appending import append_durably, lock_of, only_writer, open_for_appending
+from lorid_edge.appending import (
+    append_durably,
+    lock_of,
+    only_writer,
+    open_for_appending,
+    unwritable,
+)
 from lorid_edge.errors import UsageError
 from lorid_edge.loop.solution import Settings, Solution
 from lorid_edge.packs.manifest import PackManifest
+from lorid_edge.whole_files import write_text
 
 MAX_FILE_BYTES = 10**9
 MAX_QUESTION_BYTES = 10**6
@@ -166,6 +173,16 @@ def fingerprint(
     return hashlib.sha256(json.dumps(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
+def pack_fingerprint(manifest: PackManifest, sequence_tokens: int | None) -> str:
+    """32 hex digits that change with what a pack writes and with the room it has for that.
+
+    Its description and its measured results do not count.
+    """
+    content = manifest.model_dump_json(by_alias=True, exclude={"description", "results"})
+    parts = [content, sequence_tokens or manifest.context.sequence_tokens]
+    return hashlib.sha256(json.dumps(parts).encode("utf-8")).hexdigest()[:32]
+
+
 class Journal:
     """The finished solutions of a run, in a file. Make it with `open_journal`."""
 
@@ -192,6 +209,29 @@ class Journal:
                     f"{self.path} holds results of another run: {difference}. "
                     "Use another --output, or the settings and file of that run."
                 )
+
+    def require_same_pack(self, pack: str, notes: Path) -> None:
+        """Raise UsageError if the journal was begun with another pack of the same name.
+
+        A solution does not say which version of the pack wrote it; a note in the folder `notes`
+        does. Where there is none (the file is new, older than these notes, or from elsewhere), it
+        is written.
+
+        Args:
+            pack: see `pack_fingerprint`.
+        """
+        note = lock_of(self.path, notes).with_suffix(".pack")
+        try:
+            if self._finished and note.is_file() and note.read_text("utf-8") != pack:
+                raise UsageError(
+                    f"{self.path} holds results of another run: of another version of the pack, of "
+                    "another folder of its name, or of another --context-tokens. Use another "
+                    "--output, or what that run used."
+                )
+            note.parent.mkdir(parents=True, exist_ok=True)
+            write_text(note, pack)
+        except OSError as error:
+            raise unwritable(error, note) from error
 
     def append(self, solution: Solution) -> None:
         """Add a finished solution; when this returns, it survives a kill and a power loss.

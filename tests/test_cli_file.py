@@ -124,6 +124,9 @@ def test_output_of_another_run_or_kind_is_refused(
     reseeded = runner.invoke(app, [*arguments, "--seed", "1"])
     assert reseeded.exit_code == 2
     assert "seed 0, this run has 1" in reseeded.stderr
+    other_room = runner.invoke(app, [*arguments, "--context-tokens", "999"])
+    assert other_room.exit_code == 2
+    assert "another --context-tokens" in other_room.stderr
     short.write_text('{"question": "Another?"}\n', "utf-8")
     changed = runner.invoke(app, arguments)
     assert changed.exit_code == 2

@@ -17,6 +17,7 @@ from lorid_edge.problems import (
     check_question,
     fingerprint,
     open_journal,
+    pack_fingerprint,
     read_problems,
 )
 
@@ -180,6 +181,28 @@ def test_results_of_another_run_are_refused(tmp_path: Path) -> None:
                 journal.require_same_run(run, problems)
 
 
+def test_results_of_another_pack_of_that_name_are_refused(tmp_path: Path) -> None:
+    path, notes = tmp_path / "results.jsonl", tmp_path / "notes"
+    with open_journal(path, tmp_path / "locks") as journal:
+        journal.require_same_pack("first", notes)
+        journal.require_same_pack("second", notes)  # nothing is in it yet
+        journal.append(solution(1, "a?"))
+    with open_journal(path, tmp_path / "locks") as journal:
+        journal.require_same_pack("second", notes)
+        with pytest.raises(UsageError, match="another version of the pack"):
+            journal.require_same_pack("first", notes)
+        journal.require_same_pack("second", notes)
+
+
+def test_results_of_before_there_were_notes_of_the_pack_go_on(tmp_path: Path) -> None:
+    path, notes = tmp_path / "results.jsonl", tmp_path / "notes"
+    path.write_text(solution(1, "a?").to_json() + "\n", "utf-8")
+    with open_journal(path, tmp_path / "locks") as journal:
+        journal.require_same_pack("first", notes)
+        with pytest.raises(UsageError, match="another version of the pack"):
+            journal.require_same_pack("second", notes)
+
+
 def test_only_one_run_at_a_time_has_a_journal(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     with (
@@ -223,6 +246,19 @@ def test_the_fingerprint_changes_with_everything(tmp_path: Path) -> None:
     ]
     assert len(set(prints)) == len(prints)
     assert prints[0] == fingerprint(tmp_path / "a", manifest, RUN, None)
+
+
+def test_the_fingerprint_of_a_pack_changes_with_what_it_writes(tmp_path: Path) -> None:
+    from lorid_edge.packs.store import PackStore
+
+    manifest = PackStore(tmp_path).find("tiny").manifest
+    own = pack_fingerprint(manifest, None)
+    described = manifest.model_copy(update={"description": "Another.", "results": ()})
+    assert own == pack_fingerprint(manifest, manifest.context.sequence_tokens)
+    assert own == pack_fingerprint(described, None)
+    newer = manifest.model_copy(update={"version": "9.9.9"})
+    others = {pack_fingerprint(newer, None), pack_fingerprint(manifest, 4096)}
+    assert len(others | {own}) == 3
 
 
 def test_json_is_one_line_whatever_the_question(tmp_path: Path) -> None:
