@@ -73,7 +73,7 @@ def evaluate(
     Example: lorid-edge eval --pack tiny --data gsm8k --limit 30 --policy adaptive
     """
     if context.invoked_subcommand is not None:
-        return
+        return _require_no_options(context)
     from lorid_edge.data.datasets import Split
     from lorid_edge.evaluation.evaluate import Sample
     from lorid_edge.evaluation.in_flight import default_in_flight
@@ -116,6 +116,18 @@ def evaluate(
             may_fetch=yes,
         )
     )
+
+
+def _require_no_options(context: typer.Context) -> None:
+    """Raise UsageError for options before the subcommand, which would be lost."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            command = f"eval {context.invoked_subcommand}"
+            raise UsageError(
+                f"{parameter.opts[0]} does nothing before '{context.invoked_subcommand}': the "
+                f"options of '{command}' stand behind it. See: lorid-edge {command} --help"
+            )
 
 
 app.command("compare")(compare.compare)

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from . import streams
 
 if TYPE_CHECKING:
     from lorid_edge.train.plan import Plan
+
+
+def examples_json(plan: Plan) -> None:
+    """Print the first example of each role in its three parts, and how many the role has."""
+    from lorid_edge.train.shown import show
+
+    from .converting import as_json
+
+    vocabulary = plan.base.vocabulary()
+    examples = {
+        role.value: {
+            "examples": len(planned.examples),
+            **asdict(show(planned.examples[0], vocabulary)),
+        }
+        for role, planned in plan.roles.items()
+    }
+    as_json(recipe=plan.recipe.name, roles=examples)
 
 
 def show_examples(plan: Plan) -> None:

@@ -40,7 +40,8 @@ def train(
         typer.Option("--set", help="A key of the recipe, as in --set training.epochs=1."),
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(help="Stop each role after so many steps; for trying things.")
+        int | None,
+        typer.Option(help="Stop each role after so many steps; for trying things.", min=1),
     ] = None,
     show_example: Annotated[
         bool, typer.Option("--show-example", help="Show an example of each role, and end.")
@@ -65,7 +66,7 @@ def train(
         ),
     ] = None,
     json_wanted: Annotated[
-        bool, typer.Option("--json", help="Print a summary as JSON at the end.")
+        bool, typer.Option("--json", help="Print the summary, examples or recipes as JSON.")
     ] = False,
 ) -> None:
     """Train the adapters of a recipe. Started again, it goes on where it was stopped.
@@ -73,20 +74,17 @@ def train(
     Example: lorid-edge train tiny/cpu --role ir --show-example
     """
     from lorid_edge.train.plan import make_plan
-    from lorid_edge.train.shipped import find_recipe, known_recipes
+    from lorid_edge.train.shipped import find_recipe
 
     if recipe is None:
-        return streams.result("\n".join(known_recipes()))
-    overrides = list(settings or [])
-    if max_steps is not None:
-        overrides.append(f"training.max_steps={max_steps}")
-    path = find_recipe(recipe)
-    plan = make_plan(path, _roles(role), overrides=overrides)
+        return _list_recipes(json_wanted)
+    overrides = _overrides(settings or [], max_steps)
+    plan = make_plan(find_recipe(recipe), _roles(role), overrides=overrides)
     _tell_plan(plan)
     if show_example:
-        from .showing import show_examples
+        from .showing import examples_json, show_examples
 
-        return show_examples(plan)
+        return examples_json(plan) if json_wanted else show_examples(plan)
     from . import training
 
     command = training.TrainCommand(
@@ -98,6 +96,26 @@ def train(
     if dry_run:
         return _finish(training.rehearse(command), json_wanted)
     return _finish(training.train(command), json_wanted)
+
+
+def _list_recipes(json_wanted: bool) -> None:
+    from lorid_edge.train.shipped import known_recipes
+
+    from .converting import as_json
+
+    names = list(known_recipes())
+    return as_json(recipes=names) if json_wanted else streams.result("\n".join(names))
+
+
+def _overrides(settings: list[str], max_steps: int | None) -> list[str]:
+    for setting in settings:
+        key, equals, _ = setting.partition("=")
+        if not (key.strip() and equals):
+            raise UsageError(
+                f"--set is {setting!r}; it has to be key=value, as in training.epochs=1."
+            )
+    own = [] if max_steps is None else [f"training.max_steps={max_steps}"]
+    return [*settings, *own]
 
 
 def _roles(name: str) -> tuple[Role, ...]:

@@ -64,7 +64,9 @@ class LoadSettings:
                 raise UsageError(f"{name} is {value}; it has to be from 1 to {largest}.")
         tokens = self.sequence_tokens
         if tokens is not None and not 64 <= tokens <= 131072:
-            raise UsageError(f"sequence_tokens is {tokens}; it has to be from 64 to 131072.")
+            raise UsageError(
+                f"sequence_tokens (--context-tokens) is {tokens}; it has to be from 64 to 131072."
+            )
 
 
 @dataclass(frozen=True)

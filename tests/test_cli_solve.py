@@ -146,7 +146,7 @@ def test_the_question_can_come_from_standard_input(runner: CliRunner, brief_pack
         (["solve", "x", "--max-seconds", "nan"], "max-seconds is nan"),
         (["solve", "x", "--max-seconds", "inf"], "max-seconds is inf"),
         (["solve", "x", "--threads", "0"], "threads is 0"),
-        (["solve", "x", "--context-tokens", "1"], "tokens is 1"),
+        (["solve", "x", "--context-tokens", "1"], "--context-tokens) is 1"),
         (["solve", "x", "--file", "y"], "not both"),
         (["solve", "x", "--output", "y"], "--output goes with --file"),
         (["solve", "x", "--in-flight", "2"], "--in-flight goes with --file"),
@@ -154,6 +154,8 @@ def test_the_question_can_come_from_standard_input(runner: CliRunner, brief_pack
         (["solve"], 'lorid-edge solve "What is 7*8?"'),
         (["solve", "--file", "/nowhere/problems.jsonl"], "does not exist"),
         (["solve", "x", "--nonsense"], "--nonsense"),
+        (["eval", "--pack", "tiny", "compare", "a", "b"], "--pack does nothing before 'compare'"),
+        (["eval", "--json", "report", "a"], "--json does nothing before 'report'"),
         (["nonsense"], "nonsense"),
     ],
 )

@@ -175,13 +175,40 @@ def test_ctrl_c_leaves_a_run_that_goes_on(workshop: Workshop, tmp_path: Path) ->
     assert [row["step"] for row in read_curve(curve)] == list(range(1, 101))
 
 
-def test_wrong_usage_is_told(workshop: Workshop) -> None:
-    assert train(workshop, "--role", "critic").exit_code == 2
+def test_examples_as_json_are_what_people_see(workshop: Workshop) -> None:
+    result = train(workshop, "--show-example", "--json")
+    assert result.exit_code == 0, result.stderr
+    shown = json.loads(result.stdout)
+    assert shown["roles"].keys() == {role.value for role in Role}
+    example = shown["roles"][IR.value]
+    assert example["completion"].startswith("She has 0 + 2 = 2 eggs.")
+    assert example["end"] == "<|im_end|>"
+    assert "How many has she?" in example["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--role", "critic"], "--role is 'critic'"),
+        (["--set", "training.epochs"], "--set is 'training.epochs'"),
+        (["--set", "=1"], "--set is '=1'"),
+        (["--max-steps", "0"], "--max-steps"),
+    ],
+)
+def test_wrong_usage_is_told(workshop: Workshop, arguments: list[str], told: str) -> None:
+    refused = train(workshop, *arguments)
+    assert refused.exit_code == 2
+    assert told in refused.stderr
+
+
+def test_recipes_are_listed() -> None:
     unknown = runner.invoke(app, ["train", "no/such"])
     assert unknown.exit_code == 1
     assert "tiny/cpu" in unknown.stderr
     listed = runner.invoke(app, ["train"])
     assert listed.stdout.split() == list(known_recipes())
+    as_json = runner.invoke(app, ["train", "--json"])
+    assert json.loads(as_json.stdout) == {"schema": 1, "recipes": list(known_recipes())}
 
 
 @pytest.mark.parametrize("name", [name for name in known_recipes() if name.startswith("paper/")])
