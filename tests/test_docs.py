@@ -192,6 +192,19 @@ def test_a_page_made_by_a_script_is_up_to_date(page: str) -> None:
     assert written == script.reference(), f"run python {path.relative_to(ROOT)}"
 
 
+@pytest.mark.parametrize("name", ["solve", "eval", "eval compare"])
+def test_the_page_of_commands_holds_the_help_as_it_is_printed(name: str) -> None:
+    from typer.testing import CliRunner
+
+    from lorid_edge.cli.main import app
+
+    arguments = [*name.split(), "--help"]
+    width = {"terminal_width": 96, "max_content_width": 96}
+    printed = CliRunner().invoke(app, arguments, prog_name="lorid-edge", **width).stdout
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert f"## lorid-edge {name}\n\n```text\n{printed.rstrip()}\n```" in page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_files_named_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
