@@ -9,6 +9,7 @@ without regard for them would straddle with one token.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable
@@ -21,7 +22,9 @@ from lorid_edge.train.targets import Annotations, as_calculated, calculator_resu
 
 def main() -> None:
     """Print one JSON object a line."""
-    dataset = load_dataset(sys.argv[1] if len(sys.argv) > 1 else "gsm8k")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", nargs="?", default="gsm8k", help="a data set's name or path")
+    dataset = load_dataset(parser.parse_args().dataset)
     rationales = [record.rationale for record in dataset.records if record.rationale]
     store = PackStore()
     packs = [pack for pack in map(store.find, ("tiny", "small")) if pack.is_present]

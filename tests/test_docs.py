@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib.util
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -44,8 +46,18 @@ def commands() -> Iterator[tuple[str, str]]:
 COMMANDS = sorted(set(commands()))
 
 
+def scripts() -> Iterator[str]:
+    """`benchmarks/x.py ...` for every script that a page runs with Python."""
+    for page in [*PAGES, *ROOT.glob("benchmarks/*/README.md"), *ROOT.glob("models/*/README.md")]:
+        yield from re.findall(r"python (benchmarks/[^`\n]+)", page.read_text(encoding="utf-8"))
+
+
+SCRIPTS = sorted(set(scripts()))
+
+
 def test_the_pages_have_examples() -> None:
     assert len(COMMANDS) >= 12
+    assert len(SCRIPTS) >= 12
 
 
 @pytest.fixture(scope="session")
@@ -158,6 +170,25 @@ def _without_pipe(line: str) -> tuple[str, str]:
         return line, ""
     said, _, command = line.partition(" | ")
     return command, shlex.split(said)[1] + "\n"
+
+
+class _AcceptedError(Exception):
+    """Raised in place of the work when a script has taken its arguments."""
+
+
+@pytest.mark.parametrize("line", SCRIPTS, ids=SCRIPTS)
+def test_the_arguments_of_scripts_are_accepted(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = argparse.ArgumentParser.parse_args
+
+    def only_parse(parser: argparse.ArgumentParser) -> None:
+        parse(parser)
+        raise _AcceptedError
+
+    script, *arguments = shlex.split(line)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    with pytest.raises(_AcceptedError):
+        runpy.run_path(str(ROOT / script), run_name="__main__")
 
 
 def python_blocks() -> list[tuple[str, str]]:
