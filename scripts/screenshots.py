@@ -7,6 +7,7 @@ Takes the best pack that is here. Needs Chromium and the development packages.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -135,6 +136,7 @@ def shoot(page: Page, name: str) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
     pack = best_pack()
     svg = terminal_svg(pack)
