@@ -73,7 +73,8 @@ def evaluate(
     Example: lorid-edge eval --pack tiny --data gsm8k --limit 30 --policy adaptive
     """
     if context.invoked_subcommand is not None:
-        return _require_no_options(context)
+        _require_no_options(context)
+        return
     from lorid_edge.data.datasets import Split
     from lorid_edge.evaluation.evaluate import Sample
     from lorid_edge.evaluation.in_flight import default_in_flight
