@@ -1,5 +1,5 @@
 # make demo      set up, fetch the default pack and solve a real problem with it
-# make test      set up for development, with torch, and run the tests
+# make test      set up for development, with torch, lint, and run the tests
 #                (SLOW=1: also those on small and standard)
 # make lint      format, rules and types
 # make bench     speed and memory of this machine with the pack standard; the last line is JSON
@@ -34,7 +34,7 @@ demo: $(STAMP)
 	@[ -t 1 ] || trace=--trace; \
 	$(BIN)/lorid-edge solve --yes $$trace "$(DEMO_QUESTION)" || [ $$? -eq 3 ]
 
-test: $(DEV_STAMP)
+test: lint
 	$(BIN)/python -m pytest $(if $(SLOW),-m "slow or not slow")
 
 lint: $(DEV_STAMP)
