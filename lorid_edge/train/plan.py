@@ -54,7 +54,10 @@ class RolePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe that can be followed: its base is here, its data is read, its examples are made."""
+    """A recipe that can be followed: its base is here, its data is read, its examples are made.
+
+    `datasets` go by what the recipe calls them: files of several folders may share a name.
+    """
 
     recipe: Recipe
     path: Path
@@ -62,9 +65,9 @@ class Plan:
     datasets: dict[str, Dataset]
     roles: dict[Role, RolePlan]
 
-    def data_of(self, role: Role) -> list[Dataset]:
-        """The data sets that a role is taught from."""
-        return [self.datasets[name] for name in _names(self.recipe.for_role(role).data, role)]
+    def data_of(self, role: Role) -> dict[str, Dataset]:
+        """The data sets that a role is taught from, by what the recipe calls them."""
+        return {name: self.datasets[name] for name in _names_of(self.recipe, role)}
 
 
 def make_plan(

@@ -127,12 +127,20 @@ def effective_recipe(plan: Plan) -> dict[str, Any]:
 
 def training_data_text(plan: Plan, role_plan: RolePlan) -> str:
     """What a role was taught from, in words, for its card."""
+    datasets = plan.data_of(role_plan.role)
+    names = [data.name for data in datasets.values()]
     sources = ", ".join(
-        f"{data.name} ({data.split.value} split, SHA-256 {data.sha256[:12]})"
-        for data in plan.data_of(role_plan.role)
+        f"{data.name if names.count(data.name) == 1 else _with_folder(source, data.name)} "
+        f"({data.split.value} split, SHA-256 {data.sha256[:12]})"
+        for source, data in datasets.items()
     )
     text = f"{len(role_plan.examples)} examples of {sources}"
     return text[:MAX_TEXT_CHARACTERS]
+
+
+def _with_folder(source: str, name: str) -> str:
+    folder = Path(source).parent.name
+    return f"{folder}/{name}" if folder else name
 
 
 def data_summary(plan: Plan, role_plan: RolePlan) -> dict[str, Any]:
@@ -145,12 +153,13 @@ def data_summary(plan: Plan, role_plan: RolePlan) -> dict[str, Any]:
         "sets": [
             {
                 "name": data.name,
+                "source": source,
                 "split": data.split.value,
                 "sha256": data.sha256,
                 "records": len(data.records),
                 "broken_lines": len(data.broken),
             }
-            for data in plan.data_of(role_plan.role)
+            for source, data in plan.data_of(role_plan.role).items()
         ],
     }
 
@@ -187,15 +196,24 @@ def _mean_loss(rows: list[dict[str, Any]]) -> float:
 
 
 def _run_description(path: Path, plan: Plan) -> dict[str, Any]:
-    known = read_json(path / RUN_NAME).get("data", {})  # of roles that were trained before
+    known = _known_datasets(read_json(path / RUN_NAME))  # of roles that were trained before
     return {
         "schema": 1,
         "recipe": plan.recipe.name,
         "base": {"source": plan.base.source, "sha256": plan.base.sha256},
         "versions": versions(),
         "machine": machine(),
-        "data": {**known, **{data.name: data.sha256 for data in plan.datasets.values()}},
+        "datasets": {**known, **{name: data.sha256 for name, data in plan.datasets.items()}},
     }
+
+
+def _known_datasets(run: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 by what the recipe calls a data set.
+
+    Earlier versions wrote "data" instead, by names that two files could share: of no use here.
+    """
+    known: dict[str, str] = run.get("datasets", {})
+    return known
 
 
 def _require_same_run(path: Path, plan: Plan) -> None:
@@ -209,10 +227,11 @@ def _require_same_run(path: Path, plan: Plan) -> None:
     )
     if run.get("base", {}).get("sha256") != plan.base.sha256:
         differences.append("the base")
+    known = _known_datasets(run)
     for role in begun:
-        for data in plan.data_of(role) if role in plan.roles else ():
-            if run.get("data", {}).get(data.name, data.sha256) != data.sha256:
-                differences.append(f"the data {data.name}")
+        for name, data in plan.data_of(role).items() if role in plan.roles else ():
+            if known.get(name, data.sha256) != data.sha256:
+                differences.append(f"the data {name}")
     if differences:
         raise RunError(
             f"{path} holds a run with other settings: {', '.join(dict.fromkeys(differences))}. "

@@ -16,7 +16,7 @@ from lorid_edge.train.job import StepReport
 from lorid_edge.train.loss_curve import CURVE_NAME, LossCurve, draw_curve, read_curve
 from lorid_edge.train.plan import Plan, development_records, make_plan
 from lorid_edge.train.recipe import RecipeError
-from lorid_edge.train.run import RunError, open_run
+from lorid_edge.train.run import RunError, open_run, training_data_text
 
 IR, KG, DR = Role
 
@@ -91,8 +91,38 @@ def test_a_begun_role_is_not_gone_on_with_by_other_settings(
     with pytest.raises(RunError, match=r"roles\.intuitive_reasoner\.training\.epochs"):
         begin(plan_of(workshop, "training.epochs=2"), folder)
     write_lines(workshop.data, [problem(number) for number in range(15)])
-    with pytest.raises(RunError, match="the data problems"):
+    with pytest.raises(RunError, match=r"the data problems\.jsonl"):
         begin(plan_of(workshop), folder)
+
+
+def test_data_sets_of_one_name_are_told_apart(workshop: Workshop, tmp_path: Path) -> None:
+    chains = workshop.data.parent / "chains" / workshop.data.name
+    chains.parent.mkdir()
+    write_lines(chains, [problem(number) for number in range(8)])
+    override = f'data.reasoning=["chains/{chains.name}"]'
+    for role in (IR, DR, IR):
+        begin(plan_of(workshop, override, role=role), tmp_path / "run", role)
+    plan = plan_of(workshop, override, role=DR)
+    described = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
+    sha256 = {name: data.sha256 for name, data in plan.datasets.items()}
+    assert described["datasets"] == sha256
+    assert len(set(sha256.values())) == 2
+    text = training_data_text(plan, plan.roles[DR])
+    assert "chains/problems (train split" in text
+    write_lines(chains, [problem(number) for number in range(9)])
+    with pytest.raises(RunError, match=r"settings: the data chains/problems\.jsonl\. Name"):
+        begin(plan_of(workshop, override), tmp_path / "run")
+
+
+def test_a_run_of_a_version_that_named_data_by_files_is_gone_on_with(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    begin(plan_of(workshop), tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    described = json.loads(path.read_text("utf-8"))
+    del described["datasets"]
+    path.write_text(json.dumps({**described, "data": {"problems": "0" * 64}}), "utf-8")
+    begin(plan_of(workshop), tmp_path / "run")
 
 
 def test_a_run_of_a_version_that_knew_fewer_keys_is_gone_on_with(
