@@ -232,11 +232,10 @@ class _Run:
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(tensors[f"parameter.{name}"])
-                state = {}
-                for key in ("step", "exp_avg", "exp_avg_sq"):
-                    value = tensors[f"optimizer.{key}.{name}"]
-                    state[key] = value if key == "step" else value.to(parameter.device)
-                self._optimizer.state[parameter] = state
+                self._optimizer.state[parameter] = {  # fused, it wants the step there too
+                    key: tensors[f"optimizer.{key}.{name}"].to(parameter.device)
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
         restore_generators(tensors)
 
     def _report(self, loss: float, norm: float, rate: float) -> StepReport:
