@@ -1,13 +1,13 @@
 """What a distilling run has made so far, in JSON lines that survive whatever ends it.
 
 The output holds what was made; a companion beside it, the problems that were set aside and why. A
-problem that is in either is done, and is never done twice. Both files are only appended to.
+problem that is in either is done, and is never done twice. Both files are only appended to, but
+for what a kill left of a line or a problem, which the first new line takes the place of.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import FileIO
@@ -32,22 +32,19 @@ class Journal:
 
     def __init__(self, path: Path, aside: Path, output: FileIO, companion: FileIO) -> None:
         self.path, self.aside_path = path, aside
-        self._output, self._companion = output, companion
-        self._lines = _read(path, output)
-        self._cut_incomplete_problem()
-        self._aside = _read(aside, companion)
-        self._done = {problem_of(line) for line in self._lines}
-        self._done |= {problem_of(line) for line in self._aside}
+        self._output, self._companion = _LineFile(path, output), _LineFile(aside, companion)
+        self._leave_out_incomplete_problem()
+        self._done = {problem_of(line) for line in (*self.lines, *self.set_aside_lines)}
 
     @property
     def lines(self) -> Sequence[Line]:
         """The records kept so far, in the order in which they came."""
-        return self._lines
+        return self._output.lines
 
     @property
     def set_aside_lines(self) -> Sequence[Line]:
         """The problems set aside so far."""
-        return self._aside
+        return self._companion.lines
 
     def is_done(self, problem: str) -> bool:
         """Whether the problem of that id needs no more work."""
@@ -55,7 +52,7 @@ class Journal:
 
     def require_same_run(self, wanted: dict[str, Any]) -> None:
         """Raise UsageError if a line says something else than `wanted` of how it was made."""
-        for line in (*self._lines, *self._aside):
+        for line in (*self.lines, *self.set_aside_lines):
             for name, value in wanted.items():
                 if line.get(name) != value:
                     raise UsageError(
@@ -65,14 +62,14 @@ class Journal:
 
     def require_fields(self, *names: str) -> None:
         """Raise UsageError if a kept line lacks what this kind of run gives every line."""
-        for number, line in enumerate(self._lines, start=1):
+        for number, line in enumerate(self.lines, start=1):
             if any(name not in line for name in names):
                 raise _foreign(self.path, number)
 
     def retry_unless(self, made: dict[str, Any]) -> None:
         """Let problems be tried again that were set aside under other circumstances than `made`."""
-        self._done = {problem_of(line) for line in self._lines}
-        for line in self._aside:
+        self._done = {problem_of(line) for line in self.lines}
+        for line in self.set_aside_lines:
             if all(line.get(name) == value for name, value in made.items()):
                 self._done.add(problem_of(line))
 
@@ -81,30 +78,54 @@ class Journal:
 
         Raises LoridError if the disk does not take them; the file is then as it was before.
         """
-        _append(self.path, self._output, lines)
-        self._lines += lines
+        self._output.append(lines)
         self._done |= {problem_of(line) for line in lines}
 
     def set_aside(self, line: Line) -> None:
         """Note that nothing can be made of a problem, and why (`reason`). Raises as `keep`."""
-        _append(self.aside_path, self._companion, [line])
-        self._aside.append(line)
+        self._companion.append([line])
         self._done.add(problem_of(line))
 
-    def _cut_incomplete_problem(self) -> None:
-        """Remove the last problem's records if a kill came before the last of them."""
-        if not self._lines:
+    def _leave_out_incomplete_problem(self) -> None:
+        """Forget the last problem's records if a kill came before the last of them."""
+        lines = self.lines
+        if not lines:
             return
-        last = problem_of(self._lines[-1])
+        last = problem_of(lines[-1])
         size = next(
-            (n for n, line in enumerate(reversed(self._lines)) if problem_of(line) != last),
-            len(self._lines),
+            (n for n, line in enumerate(reversed(lines)) if problem_of(line) != last), len(lines)
         )
-        if size < int(self._lines[-1].get("of", 1)):
-            cut = self._lines[-size:]
-            cut_bytes = sum(len(_encode(line)) for line in cut)
-            self._output.truncate(self._output.seek(0, os.SEEK_END) - cut_bytes)
-            del self._lines[-size:]
+        if size < int(lines[-1].get("of", 1)):
+            self._output.leave_out(size)
+
+
+class _LineFile:
+    """A file of lines. It stays as it is, whatever it holds, until something is appended."""
+
+    def __init__(self, path: Path, file: FileIO) -> None:
+        self._path, self._file = path, file
+        self.lines, self._ends = _read(path)
+        self._is_clean = False
+
+    def leave_out(self, count: int) -> None:
+        """Forget the last so many lines."""
+        del self.lines[-count:], self._ends[-count:]
+
+    def append(self, lines: Sequence[Line]) -> None:
+        if not self._is_clean:
+            self._clean()
+        append_durably(self._path, self._file, b"".join(map(_encode, lines)))
+        self.lines += lines
+
+    def _clean(self) -> None:
+        """Cut off all behind the last whole line, and end that one."""
+        size_bytes = self._ends[-1] if self._ends else 0
+        self._file.truncate(size_bytes)
+        if size_bytes:
+            self._file.seek(size_bytes - 1)
+            if self._file.read(1) != b"\n":
+                append_durably(self._path, self._file, b"\n")
+        self._is_clean = True
 
 
 def problem_of(line: Line) -> str:
@@ -121,7 +142,7 @@ def companion_of(output: Path) -> Path:
 def open_journal(path: Path, locks: Path) -> Iterator[Journal]:
     """Open or make the files of a run and keep other runs away from them meanwhile.
 
-    A line that was cut off by a kill is removed. `locks` is the folder for the lock.
+    A line that was cut off by a kill is left out. `locks` is the folder for the lock.
 
     Raises:
         UsageError: a file holds something else, or cannot be written.
@@ -144,31 +165,33 @@ def _encode(line: Line) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _append(path: Path, file: FileIO, lines: Sequence[Line]) -> None:
-    append_durably(path, file, b"".join(map(_encode, lines)))
+def _read(path: Path) -> tuple[list[Line], list[int]]:
+    """The lines, and the byte that each ends before; without a torn last one.
 
-
-def _read(path: Path, file: FileIO) -> list[Line]:
-    """The lines; a torn last line is cut off, anything that is no record refused."""
+    Raises UsageError if anything else is no record.
+    """
     lines: list[Line] = []
-    whole_bytes = 0
+    ends: list[int] = []
     with path.open("rb") as reader:
         while content := reader.readline(MAX_LINE_BYTES):
-            if not content.endswith(b"\n"):
-                start = content[: len(_LINE_START)]
-                if len(content) == MAX_LINE_BYTES or not _LINE_START.startswith(start):
-                    raise _foreign(path, len(lines) + 1)
-                break
             try:
                 line = json.loads(content)
             except (ValueError, RecursionError):
+                if _is_torn(content):
+                    break
                 line = None
             if not isinstance(line, dict) or not isinstance(line.get("id"), str):
                 raise _foreign(path, len(lines) + 1)
             lines.append(line)
-            whole_bytes = reader.tell()
-    file.truncate(whole_bytes)
-    return lines
+            ends.append(reader.tell())
+    return lines, ends
+
+
+def _is_torn(content: bytes) -> bool:
+    """Whether it can be the beginning of a record, which a kill left without its end."""
+    start = content[: len(_LINE_START)]
+    is_last = len(content) < MAX_LINE_BYTES and not content.endswith(b"\n")
+    return is_last and _LINE_START.startswith(start)
 
 
 def _foreign(path: Path, line: int) -> UsageError:

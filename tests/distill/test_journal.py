@@ -44,18 +44,37 @@ def test_what_was_done_is_known_again(output: Path) -> None:
     assert [json.loads(line)["id"] for line in before.splitlines()] == ["a/0", "a/1", "c"]
 
 
-@pytest.mark.parametrize("cut_bytes", range(1, 12))
-def test_a_torn_line_is_cut_off(output: Path, cut_bytes: int) -> None:
+def gone_on_with(path: Path) -> bytes:
+    """The file after a further problem was kept, without that one's line."""
+    with open_journal(path, path.parents[1] / "locks") as journal:
+        journal.keep([{"id": "d"}])
+    content = path.read_bytes()
+    assert content.endswith(b'{"id":"d"}\n')
+    return content.removesuffix(b'{"id":"d"}\n')
+
+
+@pytest.mark.parametrize("cut_bytes", range(2, 12))
+def test_a_torn_line_is_cut_off_by_the_next(output: Path, cut_bytes: int) -> None:
     content = output.read_bytes()
     lines = content.splitlines(keepends=True)
     output.write_bytes(content[:-cut_bytes])
-    assert reopened(output) == (["a", "b"], b"".join(lines[:2]))
+    assert reopened(output) == (["a", "b"], content[:-cut_bytes])
+    assert gone_on_with(output) == b"".join(lines[:2])
+
+
+def test_a_last_line_that_only_lacks_its_end_is_whole(output: Path) -> None:
+    content = output.read_bytes()
+    output.write_bytes(content[:-1])
+    assert reopened(output) == (["a", "b", "c"], content[:-1])
+    assert gone_on_with(output) == content
 
 
 def test_a_problem_that_lacks_records_is_done_again(output: Path) -> None:
     lines = output.read_bytes().splitlines(keepends=True)
-    output.write_bytes(lines[2] + lines[0] + lines[1][:20])
-    assert reopened(output) == (["b", "c"], lines[2])
+    torn = lines[2] + lines[0] + lines[1][:20]
+    output.write_bytes(torn)
+    assert reopened(output) == (["b", "c"], torn)
+    assert gone_on_with(output) == lines[2]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +89,18 @@ def test_other_files_are_left_alone(tmp_path: Path, content: bytes) -> None:
     ):
         pass
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b'{"id": "1", "note": "mine"}', b'{"id": "1", "note": "mi'])
+def test_a_file_without_a_last_newline_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "notes.jsonl"
+    path.write_bytes(b'{"id": "0", "note": "mine"}\n' + content)
+    with (
+        pytest.raises(UsageError, match="not a result of 'distill'"),
+        open_journal(path, tmp_path / "locks") as journal,
+    ):
+        journal.require_fields("teacher")
+    assert path.read_bytes() == b'{"id": "0", "note": "mine"}\n' + content
 
 
 def test_two_runs_do_not_write_at_once(output: Path) -> None:
