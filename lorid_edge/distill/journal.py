@@ -8,17 +8,19 @@ for what a kill left of a line or a problem, which the first new line takes the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from lorid_edge.appending import append_durably, lock_of, only_writer, open_for_appending
+from lorid_edge.data.record import Record
 from lorid_edge.errors import UsageError
 
 MAX_LINE_BYTES = 2**24
 _LINE_START = b'{"id":'
+_SHOWN_CHARACTERS = 60
 
 Line = dict[str, Any]
 
@@ -51,14 +53,33 @@ class Journal:
         return problem in self._done
 
     def require_same_run(self, wanted: dict[str, Any]) -> None:
-        """Raise UsageError if a line says something else than `wanted` of how it was made."""
+        """Raise UsageError if a line says something else than `wanted` of how it was made.
+
+        What a line does not say may have been the same: earlier versions said less.
+        """
         for line in (*self.lines, *self.set_aside_lines):
             for name, value in wanted.items():
-                if line.get(name) != value:
+                if line.get(name, value) != value:
                     raise UsageError(
-                        f"{self.path} holds results of another run: {name} {line.get(name)!r}, "
+                        f"{self.path} holds results of another run: {name} {line[name]!r}, "
                         f"this run has {value!r}. Use another --output, or that run's settings."
                     )
+
+    def require_same_questions(self, records: Iterable[Record]) -> None:
+        """Raise UsageError if a line has another question than the record of its id.
+
+        Ids are often mere line numbers, which other data has too.
+        """
+        questions = {record.id: record.question for record in records}
+        for line in (*self.lines, *self.set_aside_lines):
+            asked = line.get("question")
+            question = questions.get(problem_of(line), asked)
+            if asked is not None and asked != question:
+                raise UsageError(
+                    f"{self.path} holds results of other data: {problem_of(line)} is "
+                    f"{str(asked)[:_SHOWN_CHARACTERS]!r} there, and in this run "
+                    f"{str(question)[:_SHOWN_CHARACTERS]!r}. Use another --output, or that data."
+                )
 
     def require_fields(self, *names: str) -> None:
         """Raise UsageError if a kept line lacks what this kind of run gives every line."""

@@ -121,6 +121,7 @@ class _Run:
         self._job, self._teacher, self._journal = job, teacher, journal
         self._made = {"teacher": teacher.name, "seed": job.seed}
         journal.require_fields("knowledge", "teacher")
+        journal.require_same_questions(records)
         journal.retry_unless(self._made)
         self._records = {record.id: record for record in records}
         self._waiting = deque(r.id for r in records if not journal.is_done(r.id))
@@ -176,7 +177,8 @@ class _Run:
             self._waiting.appendleft(record.id)
             return
         del self._reasons[record.id]
-        self._useless.append({"id": record.id, "reason": reason, "reasons": reasons, **self._made})
+        line = {"id": record.id, "question": record.question, "reason": reason, "reasons": reasons}
+        self._useless.append({**line, **self._made})
         self.report.set_aside[reason] += 1
         if len(self._useless) >= self._job.useless_limit:
             raise LoridError(

@@ -106,7 +106,9 @@ def rationale_steps(
     if not answered:
         raise DataError("no problem has an answer, so no chain can be judged; give others")
     with open_journal(job.output, store.places.state / "locks") as journal:
+        journal.require_fields("problem", "pack")
         journal.require_same_run(_common(job))
+        journal.require_same_questions(answered)
         pending = [record for record in answered if not journal.is_done(record.id)]
         report = _report_so_far(answered, journal)
         yield report
@@ -147,8 +149,9 @@ def _judge(
 ) -> RationaleReport:
     """Keep what is correct and distinct, or note why there is nothing."""
     common = _common(job)
+    aside = {"id": record.id, "question": record.question}
     if asked is None:
-        journal.set_aside({"id": record.id, "reason": "too_long", **common})
+        journal.set_aside({**aside, "reason": "too_long", **common})
         return replace(report, done=report.done + 1)
     assert record.answer is not None
     correct = correct_chains(asked.samples, record.answer)
@@ -156,7 +159,7 @@ def _judge(
     if kept:
         journal.keep(_lines(record, kept, common))
     else:
-        journal.set_aside({"id": record.id, "reason": "no_correct_chain", **common})
+        journal.set_aside({**aside, "reason": "no_correct_chain", **common})
     return replace(
         report,
         done=report.done + 1,
@@ -188,12 +191,19 @@ def _lines(record: Record, kept: Sequence[Chain], common: dict[str, Any]) -> lis
 def _common(job: RationaleJob) -> dict[str, Any]:
     """What all lines of a run say of how they were made."""
     manifest = job.pack.manifest
-    temperature = (job.desk.sampling or manifest.sampling).temperature
+    role = manifest.roles[Role.INTUITIVE_REASONER]
+    sampling = job.desk.sampling or manifest.sampling
     return {
         "pack": f"{manifest.name} {manifest.version}",
+        "adapter": None if role.adapter is None else role.adapter.sha256,
         "seed": job.seed,
         "samples": job.desk.samples,
-        "temperature": temperature,
+        "keep": job.keep,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "max_tokens": job.desk.max_tokens or role.max_tokens,
+        "calculator": job.desk.calculator,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lorid_edge.data.record import Record
 from lorid_edge.distill.journal import companion_of, open_journal
 from lorid_edge.errors import LoridError, UsageError
 
@@ -115,9 +116,18 @@ def test_two_runs_do_not_write_at_once(output: Path) -> None:
 
 def test_another_runs_results_are_refused(output: Path) -> None:
     with open_journal(output, output.parents[1] / "locks") as journal:
-        journal.require_same_run({})
-        with pytest.raises(UsageError, match="seed None, this run has 3"):
+        journal.require_same_run({"seed": 3})  # a line that says nothing of it may be the same
+        journal.set_aside({"id": "d", "seed": 2})
+        with pytest.raises(UsageError, match="seed 2, this run has 3"):
             journal.require_same_run({"seed": 3})
+
+
+def test_results_of_other_data_with_the_same_ids_are_refused(output: Path) -> None:
+    with open_journal(output, output.parents[1] / "locks") as journal:
+        same = Record(id="a", question="a\u2028ü")
+        journal.require_same_questions([same, Record(id="b", question="Not known there.")])
+        with pytest.raises(UsageError, match="a is 'a.*ü' there, and in this run 'Another"):
+            journal.require_same_questions([Record(id="a", question="Another?")])
 
 
 def test_a_full_disk_loses_nothing(output: Path) -> None:

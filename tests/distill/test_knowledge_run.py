@@ -14,7 +14,7 @@ from lorid_edge.data.record import Record
 from lorid_edge.distill.journal import companion_of
 from lorid_edge.distill.knowledge_run import KnowledgeJob, KnowledgeReport, knowledge_steps
 from lorid_edge.distill.teacher import Ask, Reply
-from lorid_edge.errors import DataError, LoridError
+from lorid_edge.errors import DataError, LoridError, UsageError
 from lorid_edge.packs.store import PackStore
 
 GOOD = '["Add the parts to find the whole."]'
@@ -152,6 +152,17 @@ def test_a_teacher_that_breaks_down_loses_nothing(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "rules.jsonl")) == 3
     report, teacher = run(lambda _: GOOD, records(6), tmp_path)
     assert (report.kept, len(teacher.asks)) == (6, 3)
+
+
+def test_other_problems_of_the_same_ids_are_not_done(tmp_path: Path) -> None:
+    given = records(3)
+    run(lambda ask: "?" if ask.key == "r1" else GOOD, given, tmp_path, attempts=1)
+    kept = (tmp_path / "rules.jsonl").read_bytes()
+    for changed in (0, 2):  # one that was set aside and one that was kept
+        other = given[changed].model_copy(update={"question": "What is 3+4?"})
+        with pytest.raises(UsageError, match="holds results of other data"):
+            run(lambda _: GOOD, [*given[:changed], other, *given[changed + 1 :]], tmp_path)
+    assert (tmp_path / "rules.jsonl").read_bytes() == kept
 
 
 def test_problems_without_rationales_are_left_out(tmp_path: Path) -> None:

@@ -71,6 +71,17 @@ def test_correct_chains_become_a_data_set(
     other = runner.invoke(app, command(problems, adding_pack, output, "--samples", "2"))
     assert other.exit_code == 2
     assert "samples 3, this run has 2" in other.stderr
+    options = ("--samples", "3", "--keep", "1")
+    other = runner.invoke(app, command(problems, adding_pack, output, *options))
+    assert other.exit_code == 2
+    assert "keep None, this run has 1" in other.stderr
+    old = lines(output)  # as versions wrote them that said less
+    for name in ("adapter", "keep", "top_k", "top_p", "max_tokens", "calculator"):
+        old = [{key: value for key, value in line.items() if key != name} for line in old]
+    output.write_text("".join(json.dumps(line) + "\n" for line in old), "utf-8")
+    companion_of(output).unlink(missing_ok=True)
+    again = runner.invoke(app, command(problems, adding_pack, output, *options, "--json"))
+    assert again.exit_code == 0, again.stderr
 
 
 def test_a_killed_run_goes_on_where_it_was(
