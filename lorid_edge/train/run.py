@@ -28,6 +28,7 @@ from lorid_edge.train.loss_curve import CURVE_NAME, draw_curve, read_curve
 from lorid_edge.train.plan import Plan, RolePlan
 from lorid_edge.train.recipe import RoleRecipe
 from lorid_edge.train.requirements import machine, versions
+from lorid_edge.train.settings import FREE_TRAINING_SETTINGS
 from lorid_edge.whole_files import write_json, write_text
 
 RECIPE_NAME, RUN_NAME, ROLE_NAME = "recipe.json", "run.json", "role.json"
@@ -245,8 +246,9 @@ def _identity(recipe: dict[str, Any], begun: Iterable[Role]) -> dict[str, Any]:
     for role in begun:
         settings = _with_defaults(recipe.get("roles", {}).get(role.value, {}))
         training = settings.get("training", {})
-        free = ("device", "dtype", "checkpoint_seconds")
-        settings["training"] = {key: value for key, value in training.items() if key not in free}
+        settings["training"] = {
+            key: value for key, value in training.items() if key not in FREE_TRAINING_SETTINGS
+        }
         kept[f"roles.{role.value}"] = settings
     return kept
 

@@ -13,6 +13,16 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+FREE_TRAINING_SETTINGS = frozenset(
+    ("device", "dtype", "checkpoint_seconds", "micro_batch_tokens", "gradient_checkpointing")
+)
+"""With others of these a run is gone on with: they say how it is computed, not what is learnt.
+
+The last bits may differ then, and with dropout what is left out. Where the type of the base comes
+out as another one, the checkpoint refuses it.
+"""
+
+
 class LoraSettings(_Settings):
     """The shape of the adapter. `targets` is `all-linear` or names of projections (`q_proj`)."""
 

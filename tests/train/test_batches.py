@@ -46,6 +46,19 @@ def test_a_split_keeps_every_example_and_the_limit() -> None:
     assert [len(group) for group in alone] == [1] * 40
 
 
+def test_padding_counts_where_there_is_some() -> None:
+    examples = random_examples(40)
+    groups = split_step(examples, 64, 0, is_padded=True)
+    assert sorted(hash(example) for group in groups for example in group) == sorted(
+        map(hash, examples)
+    )
+    lengths = [[len(example.prompt + example.completion) for example in group] for group in groups]
+    assert all(len(group) * max(group) <= 64 for group in lengths)
+    assert any(len(group) > 1 for group in lengths)
+    for group, following in zip(lengths, lengths[1:], strict=False):  # as many as there is room for
+        assert (len(group) + 1) * max(*group, *following) > 64
+
+
 def test_every_example_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
     examples = random_examples(10)
     order = ExampleOrder(examples, 2, 4, seed=3)

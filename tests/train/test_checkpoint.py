@@ -59,8 +59,8 @@ def test_what_a_kill_left_half_written_is_not_taken_for_one(tmp_path: Path) -> N
     read = read_checkpoint(tmp_path, IDENTITY)
     assert read is not None
     assert read.step == 3
-    write_checkpoint(tmp_path, replace(STATE, step=4))
-    assert names(tmp_path) == ["checkpoint-00000004"]
+    write_checkpoint(tmp_path, replace(STATE, step=5))  # another step than the one it was killed at
+    assert names(tmp_path) == ["checkpoint-00000005"]
 
 
 @pytest.mark.parametrize("name", ["state.json", "state.safetensors"])
@@ -78,3 +78,9 @@ def test_all_differences_are_named(tmp_path: Path) -> None:
         read_checkpoint(tmp_path, {"base_sha256": "cd", "lora": {"rank": 8}})
     assert "base_sha256: was 'ab', is 'cd'" in str(error.value)
     assert "lora.rank: was 4, is 8" in str(error.value)
+
+
+def test_what_is_compared_no_longer_does_not_matter(tmp_path: Path) -> None:
+    lora = {**IDENTITY["lora"], "colour": "red"}  # type: ignore[dict-item]
+    write_checkpoint(tmp_path, replace(STATE, identity={**IDENTITY, "lora": lora, "mood": 7}))
+    assert read_checkpoint(tmp_path, IDENTITY) is not None

@@ -204,6 +204,18 @@ def test_a_checkpoint_of_another_job_is_refused_with_the_difference(make_job: Ma
         run(make_job(architecture="llama"))
 
 
+def test_a_run_out_of_memory_goes_on_with_less(make_job: MakeJob) -> None:
+    training = TRAINING.model_copy(update={"dtype": "float32"})
+    run(make_job("whole", training=training))
+    with pytest.raises(CancelledError):
+        run(make_job("less", training=training), stop_after=3)
+    changes = {"micro_batch_tokens": 32, "gradient_checkpointing": True}
+    less = make_job("less", training=training.model_copy(update=changes))
+    assert [report.step for report in run(less)] == [4, 5, 6, 7, 8]
+    one, other = weights(make_job("whole")), weights(less)
+    assert all(torch.allclose(one[key], other[key], atol=1e-3) for key in one)
+
+
 def test_training_starts_from_another_adapter(make_job: MakeJob) -> None:
     first = make_job("first")
     last = run(first)[-1].loss

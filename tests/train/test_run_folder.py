@@ -88,6 +88,8 @@ def test_a_begun_role_is_not_gone_on_with_by_other_settings(
     folder = tmp_path / "run"
     begin(plan_of(workshop), folder)
     begin(plan_of(workshop, "training.checkpoint_seconds=1.0", "output.type=f16"), folder)
+    less_memory = ("training.micro_batch_tokens=64", "training.gradient_checkpointing=true")
+    begin(plan_of(workshop, *less_memory), folder)
     with pytest.raises(RunError, match=r"roles\.intuitive_reasoner\.training\.epochs"):
         begin(plan_of(workshop, "training.epochs=2"), folder)
     write_lines(workshop.data, [problem(number) for number in range(15)])

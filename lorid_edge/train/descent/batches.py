@@ -102,21 +102,27 @@ def common_prefix_tokens(examples: Sequence[TokenExample]) -> int:
 
 
 def split_step(
-    examples: Sequence[TokenExample], most_tokens: int, prefix_tokens: int
+    examples: Sequence[TokenExample],
+    most_tokens: int,
+    prefix_tokens: int,
+    *,
+    is_padded: bool = False,
 ) -> list[list[TokenExample]]:
     """The step's examples in groups of like length that fit one pass of `most_tokens` each.
 
-    An example that alone is longer makes a group of its own.
+    An example that alone is longer makes a group of its own. `is_padded`: each example of a pass
+    takes as much as the longest one.
     """
     groups: list[list[TokenExample]] = []
     room = 0
     for example in sorted(examples, key=_tokens, reverse=True):
-        needed = _tokens(example) - prefix_tokens
-        if not groups or needed > room:
+        longest = groups[-1][0] if groups and is_padded else example
+        if not groups or _tokens(longest) - prefix_tokens > room:
             groups.append([])
             room = most_tokens - prefix_tokens
+            longest = example
         groups[-1].append(example)
-        room -= needed
+        room -= _tokens(longest) - prefix_tokens
     return groups
 
 

@@ -23,7 +23,8 @@ from safetensors.torch import load_file, save_file
 from lorid_edge.errors import TrainingError
 
 SCHEMA = 1
-_NAME = re.compile(r"checkpoint-(\d{8})")
+_PREFIX = "checkpoint-"
+_NAME = re.compile(rf"{_PREFIX}\d{{8}}")
 _TENSORS = "state.safetensors"
 _NUMBERS = "state.json"
 
@@ -51,12 +52,13 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     Raises TrainingError if the disk is full or the folder cannot be written to; what was there
     before is still there then.
     """
-    path = folder / f"checkpoint-{checkpoint.step:08d}"
+    path = folder / f"{_PREFIX}{checkpoint.step:08d}"
     partial = folder / f".{path.name}.partial"
     older = [other for other in _checkpoints(folder) if other != path]
     numbers = {key: value for key, value in vars(checkpoint).items() if key != "tensors"}
     try:
-        shutil.rmtree(partial, ignore_errors=True)
+        for killed in folder.glob(f".{_PREFIX}*.partial"):
+            shutil.rmtree(killed, ignore_errors=True)
         partial.mkdir(parents=True)
         save_file(checkpoint.tensors, partial / _TENSORS)
         text = json.dumps({"schema": SCHEMA, **numbers}, indent=1)
@@ -139,8 +141,8 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    for key in [*old, *(key for key in new if key not in old)]:
-        before, now = old.get(key), new.get(key)
+    for key, now in new.items():  # what only the old one has, an earlier version compared
+        before = old.get(key)
         if isinstance(before, dict) and isinstance(now, dict):
             yield from _differences(before, now, f"{path}{key}.")
         elif before != now:

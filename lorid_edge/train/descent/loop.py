@@ -41,10 +41,9 @@ from lorid_edge.train.descent.memory import (
 )
 from lorid_edge.train.descent.plain_model import PlainModel
 from lorid_edge.train.job import AdapterJob, OnStep, ShouldStop, StepReport, TokenExample
+from lorid_edge.train.settings import FREE_TRAINING_SETTINGS
 
 ADAPTER_FOLDER = "adapter"
-# The type itself is compared, not how it was asked for.
-_FREE_SETTINGS = {"checkpoint_seconds", "device", "dtype"}
 _RATE_STEPS = 10
 _LONG_TOKENS = 200_000
 
@@ -147,7 +146,12 @@ class _Run:
         training = self._job.training
         examples = self._order.step(self.step)
         trained_tokens = sum(len(example.completion) for example in examples)
-        groups = split_step(examples, training.micro_batch_tokens, self._prefix_tokens)
+        groups = split_step(
+            examples,
+            training.micro_batch_tokens,
+            self._prefix_tokens,
+            is_padded=isinstance(self._model, PlainModel),
+        )
         mine = groups[self._accelerator.process_index :: self._accelerator.num_processes]
         loss = 0.0
         for group in mine:
@@ -273,7 +277,7 @@ def _usable(job: AdapterJob) -> list[TokenExample]:
 
 
 def _identity(job: AdapterJob, examples: list[TokenExample], dtype: torch.dtype) -> dict[str, Any]:
-    """What decides the result, in JSON's types."""
+    """What decides the result, in JSON's types; of the type what came of the setting."""
     start = job.initial_adapter
     return {
         "base_sha256": base_sha256(job.base),
@@ -283,5 +287,5 @@ def _identity(job: AdapterJob, examples: list[TokenExample], dtype: torch.dtype)
         "examples_sha256": examples_sha256(examples),
         "dtype": str(dtype).removeprefix("torch."),
         "lora": job.lora.model_dump(mode="json"),
-        "training": job.training.model_dump(mode="json", exclude=_FREE_SETTINGS),
+        "training": job.training.model_dump(mode="json", exclude=set(FREE_TRAINING_SETTINGS)),
     }
