@@ -46,7 +46,7 @@ class TrainCommand:
 
 
 def train(command: TrainCommand) -> dict[str, Any]:
-    """Train, convert, install and evaluate; returns the summary."""
+    """Train, convert, evaluate and install; returns the summary."""
     from lorid_edge.train.run import open_run
     from lorid_edge.train.training import is_main_process, train_role
 
@@ -74,8 +74,10 @@ def rehearse(command: TrainCommand) -> dict[str, Any]:
     """Take a few steps of each role in a folder that is removed afterwards."""
     from lorid_edge.train.finish import build_pack
     from lorid_edge.train.run import open_run
-    from lorid_edge.train.training import rehearse_role
+    from lorid_edge.train.training import process_count, rehearse_role
 
+    if process_count() > 1:
+        raise UsageError("--dry-run is for one process; give it without the launcher of several.")
     plan = command.plan
     with (
         tempfile.TemporaryDirectory(prefix="lorid-edge-") as folder,
@@ -111,6 +113,11 @@ def _evaluation_records(command: TrainCommand, run: RunFolder) -> tuple[Record, 
         raise UsageError(
             f"{plan.path} names no pack, so there is nothing to install into or to evaluate."
         )
+    if wanted and not plan.recipe.evaluation.problems:
+        raise UsageError(
+            f"{plan.path} evaluates with no problems; say how many with "
+            "--set evaluation.problems=100."
+        )
     if wanted is None:
         is_complete = {*run.finished(), *plan.roles} == set(Role)
         wanted = is_complete and plan.base.pack is not None and plan.recipe.evaluation.problems > 0
@@ -118,7 +125,7 @@ def _evaluation_records(command: TrainCommand, run: RunFolder) -> tuple[Record, 
 
 
 def _finish(command: TrainCommand, run: RunFolder, records: tuple[Record, ...]) -> dict[str, Any]:
-    """Convert, install and evaluate what is trained."""
+    """Convert, evaluate and install what is trained."""
     from lorid_edge.train.finish import build_pack, install_pack
 
     with progress("converting") as on_progress:
@@ -126,12 +133,15 @@ def _finish(command: TrainCommand, run: RunFolder, records: tuple[Record, ...]) 
     pack = command.plan.base.pack
     if folder is None or pack is None:
         return {"pack": None, "installed": False, "evaluation": []}
+    # Before the pack is changed: the bare base is asked as its pack.toml has it.
+    evaluation = _evaluate(command, run, records) if records else []
     if command.install:
-        install_pack(folder, pack, run.finished())
+        keeps_examples = command.plan.recipe.pack_examples
+        install_pack(folder, pack, run.finished(), keeps_examples=keeps_examples)
     return {
         "pack": str(pack.folder if command.install else folder),
         "installed": command.install,
-        "evaluation": _evaluate(command, run, records) if records else [],
+        "evaluation": evaluation,
     }
 
 

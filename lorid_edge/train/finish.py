@@ -15,7 +15,7 @@ from typing import Any
 from lorid_edge.convert.lora import LoraConversion, convert_lora
 from lorid_edge.convert.output import Progress, new_file
 from lorid_edge.packs.checksums import sha256_of
-from lorid_edge.packs.manifest import MANIFEST_NAME, PackManifest, load_manifest
+from lorid_edge.packs.manifest import MANIFEST_NAME, PackManifest
 from lorid_edge.packs.store import Pack
 from lorid_edge.roles import Role
 from lorid_edge.train.plan import Plan
@@ -59,8 +59,10 @@ def build_pack(run: RunFolder, plan: Plan, on_progress: Progress | None = None) 
     return run.pack
 
 
-def install_pack(built: Path, pack: Pack, roles: Iterable[Role]) -> None:
+def install_pack(built: Path, pack: Pack, roles: Iterable[Role], *, keeps_examples: bool) -> None:
     """Put the adapters of `roles` from a built pack into `pack`, the manifest last.
+
+    `keeps_examples` as in `with_adapters`.
 
     Raises ConversionError if its folder cannot be written.
     """
@@ -68,8 +70,6 @@ def install_pack(built: Path, pack: Pack, roles: Iterable[Role]) -> None:
     for source in adapters.values():
         with new_file(pack.folder / source.name, force=True) as temporary:
             shutil.copyfile(source, temporary)
-    built_roles = load_manifest(built).roles
-    keeps_examples = all(built_roles[role].examples for role in adapters)
     manifest = (pack.folder / MANIFEST_NAME).read_text("utf-8")
     _write_manifest(pack.folder, with_adapters(manifest, adapters, keeps_examples=keeps_examples))
 

@@ -55,8 +55,13 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def process_count() -> int:
+    """How many processes such a launcher started; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def follow_role(run: RunFolder, plan: Plan, role: Role, should_stop: ShouldStop) -> None:
-    """`train_role` for the other processes: they share the work and write nothing."""
+    """`train_role` for the other processes: they share the work and write no result."""
     if run.is_finished(role):
         return
     from lorid_edge.train.descent.loop import train_adapter
@@ -88,7 +93,11 @@ def rehearse_role(
         fresh = shortened.settings.model_copy(update={"start_from": None})
         brief_plan.roles[role] = replace(shortened, settings=fresh)
     summary = train_role(run, brief_plan, role, on_step, should_stop)
-    seconds = role_plan.tokens * training.epochs / summary["tokens_per_second"]
+    examples = len(role_plan.examples) * training.epochs
+    if training.max_steps is not None:
+        examples = min(examples, training.max_steps * training.batch_examples)
+    tokens = examples * role_plan.tokens / len(role_plan.examples)
+    seconds = tokens / summary["tokens_per_second"]
     return {**summary, "estimated_seconds": round(seconds)}
 
 
@@ -109,11 +118,16 @@ def _first_adapter(run: RunFolder, plan: Plan, role_plan: RolePlan) -> Path | No
             f"the {role_plan.role.value} starts from the adapter of the {first.value}, which is "
             f"not trained yet in {run.path}; train that role first, or say --role all."
         )
-    partial = copied.with_name(f".{START_NAME}.partial")
+    partial = copied.with_name(f".{START_NAME}.{os.environ.get('RANK', '0')}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     write_peft_folder(shipped, check_base(plan.base.path), partial)
     _require_same_form(shipped, read_config(partial), role_plan.settings.lora)
-    partial.rename(copied)
+    try:
+        partial.rename(copied)
+    except OSError:  # another process of this training was first, with the same
+        if not copied.is_dir():
+            raise
+        shutil.rmtree(partial, ignore_errors=True)
     return copied
 
 

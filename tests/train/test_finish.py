@@ -6,11 +6,12 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from small_pack import PACK
 
 from lorid_edge.packs.manifest import MANIFEST_NAME, load_manifest
-from lorid_edge.packs.store import shipped_folder
+from lorid_edge.packs.store import PackStore, shipped_folder
 from lorid_edge.roles import Role
-from lorid_edge.train.finish import with_adapters
+from lorid_edge.train.finish import adapter_file, install_pack, with_adapters
 
 pytest.importorskip("tomlkit")
 
@@ -39,3 +40,21 @@ def test_a_shipped_manifest_takes_adapters(pack: str, keeps_examples: bool, tmp_
     assert [line for line in text.splitlines() if line.startswith("#")] == comments
     # the same again changes nothing
     assert with_adapters(text, adapters, keeps_examples=keeps_examples) == text
+
+
+@pytest.mark.parametrize("keeps_examples", [False, True])
+def test_installing_keeps_the_examples_of_roles_trained_with_them(
+    keeps_examples: bool, tmp_path: Path
+) -> None:
+    pack, built = tmp_path / "toy", tmp_path / "built"
+    for folder in (pack, built):
+        folder.mkdir()
+    text = PACK.format(bytes=1, sha256="0" * 64)  # the intuitive reasoner alone has an example
+    (pack / MANIFEST_NAME).write_text(text, "utf-8")
+    for role in Role:
+        (built / adapter_file(role)).write_bytes(role.value.encode())
+    found = PackStore(tmp_path / "home").find(pack)
+    install_pack(built, found, list(Role), keeps_examples=keeps_examples)
+    roles = load_manifest(pack).roles
+    assert len(roles[Role.INTUITIVE_REASONER].examples) == keeps_examples
+    assert all(roles[role].adapter is not None for role in Role)

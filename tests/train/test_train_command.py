@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +19,15 @@ from safetensors.numpy import load_file
 from small_pack import Workshop, make_workshop, problem, write_lines
 from typer.testing import CliRunner
 
+from lorid_edge.convert.peft_export import write_peft_folder
+from lorid_edge.formats.gguf import GgufFile
 from lorid_edge.packs.manifest import load_manifest
 from lorid_edge.roles import Role
 
 pytest.importorskip("torch")
 
 from lorid_edge.cli.main import app
+from lorid_edge.evaluation.trial import Trial, try_pack
 from lorid_edge.train.loss_curve import read_curve
 from lorid_edge.train.shipped import known_recipes
 
@@ -51,9 +55,17 @@ def train(workshop: Workshop, *arguments: str) -> Any:
 
 
 def test_all_roles_are_trained_converted_installed_and_evaluated(
-    workshop: Workshop, tmp_path: Path
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
+    examples_of_bare: list[int] = []
+
+    def noting_examples(pack: Path, *arguments: Any, bare: bool, **options: Any) -> Trial:
+        if bare:
+            examples_of_bare.append(len(load_manifest(pack).roles[IR].examples))
+        return try_pack(pack, *arguments, bare=bare, **options)
+
+    monkeypatch.setattr("lorid_edge.evaluation.trial.try_pack", noting_examples)
     first = train(workshop, "--run", str(run), "--role", "ir", "--json")
     assert first.exit_code == 0, first.stderr
     assert json.loads(first.stdout)["evaluation"] == []
@@ -77,6 +89,7 @@ def test_all_roles_are_trained_converted_installed_and_evaluated(
     assert "# this one, too" in text
     manifest = load_manifest(workshop.pack)
     assert manifest.roles[IR].examples == ()
+    assert examples_of_bare == [1, 1]  # it is asked as before the installation
     opened = workshop.store.open(workshop.store.find(workshop.pack))
     assert {role: info.role for role, info in opened.adapters.items()} == {r: r for r in Role}
     assert (summary["pack"], summary["installed"]) == (str(workshop.pack), True)
@@ -110,7 +123,7 @@ def test_the_deep_reasoner_waits_for_what_it_starts_from(workshop: Workshop) -> 
 
 
 def test_the_deep_reasoner_starts_from_what_the_pack_ships(
-    workshop: Workshop, tmp_path: Path
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = train(workshop, "--role", "ir", "--run", str(tmp_path / "ir"), "--install")
     assert first.exit_code == 0, first.stderr
@@ -118,10 +131,18 @@ def test_the_deep_reasoner_starts_from_what_the_pack_ships(
     assert refused.exit_code == 1
     assert "has rank 4 and alpha 8" in refused.stderr
     run = tmp_path / "dr"
+
+    def copied_by_another_first(adapter: Path, base: GgufFile, folder: Path) -> None:
+        """As where a launcher started several processes."""
+        write_peft_folder(adapter, base, folder)
+        shutil.copytree(folder, folder.with_name("start"))
+
+    monkeypatch.setattr("lorid_edge.train.training.write_peft_folder", copied_by_another_first)
     # So cautious that what it ends with is what it began with.
     arguments = ["--role", "dr", "--run", str(run), "--set", "training.learning_rate=1e-9"]
     result = train(workshop, *arguments)
     assert result.exit_code == 0, result.stderr
+    assert not list((run / DR.value).glob(".*"))
     before = load_file(tmp_path / "ir" / IR.value / "adapter" / "adapter_model.safetensors")
     after = load_file(run / DR.value / "adapter" / "adapter_model.safetensors")
     assert before.keys() == after.keys()
@@ -139,6 +160,20 @@ def test_a_rehearsal_keeps_nothing_and_tells_the_cost(workshop: Workshop) -> Non
         assert summary["roles"][role.value]["estimated_seconds"] >= 0
         assert summary["roles"][role.value]["peak_memory_bytes"] > 0
     assert not (workshop.home / "state" / "training").exists()
+
+
+def test_what_would_do_nothing_is_refused(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = train(workshop, "--evaluate", "--set", "evaluation.problems=0")
+    assert result.exit_code == 2
+    assert "--set evaluation.problems=100" in result.stderr
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        result = train(workshop, "--dry-run")
+        assert result.exit_code == 2
+        assert "--dry-run is for one process" in result.stderr
 
 
 def test_examples_are_shown_with_marks_where_there_is_no_colour(workshop: Workshop) -> None:
