@@ -1,8 +1,8 @@
 """A teacher behind HTTP: any endpoint that speaks OpenAI's chat completions.
 
 Requests run in threads, a few at a time. What may pass (a busy or broken server, a lost connection)
-is tried again, each time after a longer wait, or when the server says so; after so many tries the
-teacher gives up as a whole, because the next problem would fare no better.
+is tried again, each time after a longer wait, and not before the server says; after so many tries
+the teacher gives up as a whole, because the next problem would fare no better.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from lorid_edge.distill.chat_requests import Completion, RequestForm, read_completion
+from lorid_edge.distill.chat_requests import RequestForm, read_completion
 from lorid_edge.distill.teacher import Ask, Reply
 from lorid_edge.errors import CancelledError, LoridError, OfflineError, UsageError
 from lorid_edge.packs.places import OFFLINE_VARIABLE, is_offline
@@ -119,7 +119,6 @@ class EndpointTeacher:
         self._settings = settings
         self._client = _open_client(settings)
         self._form = RequestForm()
-        self._form_lock = threading.Lock()
         self._has_answered = False
         self._resume_at = 0.0
         self._stopped = threading.Event()
@@ -192,21 +191,19 @@ class EndpointTeacher:
         wait_seconds = self._settings.first_wait_seconds
         reason = ""
         for attempt in range(self._settings.tries):
-            self._sleep_until(self._resume_at)
+            spread_seconds = self._jitter.random() * self._settings.first_wait_seconds
+            self._sleep_until(self._resume_at + spread_seconds)
             try:
-                completion = self._ask_in_some_form(ask)
-                return Reply(
-                    ask.key, completion.text, completion.prompt_tokens, completion.generated_tokens
-                )
+                return self._ask_in_some_form(ask)
             except _Passing as failure:
                 reason = str(failure)
                 if attempt + 1 == self._settings.tries:
                     break
                 now = time.monotonic()
-                if failure.wait_seconds is not None:  # it holds for all threads
-                    self._resume_at = max(self._resume_at, now + failure.wait_seconds)
-                else:
-                    self._sleep_until(now + wait_seconds * (0.5 + self._jitter.random() / 2))
+                asked_seconds = failure.wait_seconds or 0.0  # which hold for all threads
+                self._resume_at = max(self._resume_at, now + asked_seconds)
+                half = wait_seconds / 2
+                self._sleep_until(now + max(asked_seconds, half) + half * self._jitter.random())
                 wait_seconds = min(2 * wait_seconds, LONGEST_WAIT_SECONDS)
         tries = self._settings.tries
         raise _Hopeless(f"failed {tries} time{'s' if tries > 1 else ''} in a row: {reason}")
@@ -215,31 +212,30 @@ class EndpointTeacher:
         if self._stopped.wait(max(0.0, moment - time.monotonic())):
             raise CancelledError("Cancelled.")
 
-    def _ask_in_some_form(self, ask: Ask) -> Completion:
-        """Ask, with less where the endpoint refuses a part of the request."""
-        while True:
-            form = self._form
-            settings = self._settings
+    def _ask_in_some_form(self, ask: Ask) -> Reply:
+        """Ask, with less where the endpoint refuses a part of the request.
+
+        A simpler form is kept for later once it has got a reply: it may be the problem, and no part
+        of the request, that is refused.
+        """
+        settings, known = self._settings, self._form
+        form: RequestForm | None = known
+        while form is not None:
             body = form.body(ask, settings.model, settings.max_tokens)
             status, content = self._post(body)
             if status == HTTPStatus.OK:
-                try:
-                    completion = read_completion(content)
-                except ValueError as error:
-                    raise _Passing(str(error)) from error
+                reply = _reply(ask, content)
                 self._has_answered = True
-                return completion
+                if form is not known:
+                    self._form = form
+                return reply
             complaint = _excerpt(content)
             if status not in _REFUSING_A_PART:
-                raise _Hopeless(f"answers {_named(status)}: {complaint}")
-            with self._form_lock:
-                if self._form is form:
-                    simpler = form.simpler(complaint)
-                    if simpler is None:
-                        break
-                    self._form = simpler
-        if self._has_answered:  # then it is this one problem that it cannot take
-            return Completion("", 0, 0)
+                break
+            form = form.simpler(complaint)
+        else:
+            if self._has_answered:
+                return Reply(ask.key, "", 0, 0, refusal="refused by the teacher")
         raise _Hopeless(f"answers {_named(status)}: {complaint}")
 
     def _post(self, body: object) -> tuple[int, bytes]:
@@ -267,6 +263,17 @@ class EndpointTeacher:
             reason = f"answers {_named(response.status_code)}: {_excerpt(content)}"
             raise _Passing(reason, wait_seconds)
         return response.status_code, content
+
+
+def _reply(ask: Ask, content: bytes) -> Reply:
+    """What a response's body holds. Raises _Passing if that is no completion."""
+    try:
+        completion = read_completion(content)
+    except ValueError as error:
+        raise _Passing(str(error)) from error
+    return Reply(
+        ask.key, completion.text, completion.prompt_tokens, completion.generated_tokens
+    )
 
 
 def retry_after_seconds(value: str | None) -> float | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lorid_edge.convert.unpacked import choose_weights, weight_types
 from lorid_edge.distill.knowledge import GRAMMAR, KNOWLEDGE_MAX_TOKENS, SYSTEM, TEMPLATE
-from lorid_edge.distill.teacher import Ask, Reply
+from lorid_edge.distill.teacher import TOO_LONG, Ask, Reply
 from lorid_edge.engine import shared_models
 from lorid_edge.engine.engine import Engine, EngineSettings
 from lorid_edge.engine.lane import LaneSettings
@@ -67,7 +67,7 @@ class EngineTeacher:
         self._overlong: list[Reply] = []
 
     def submit(self, ask: Ask) -> None:
-        """Begin with a request; one that cannot fit the context is answered with nothing."""
+        """Begin with a request; one that cannot fit the context is refused."""
         tokens = self._template.build(ask.question, ask.rationale).tokens
         request = GenerationRequest(
             prompt=tokens,
@@ -82,7 +82,7 @@ class EngineTeacher:
         try:
             self._asks[self._engine.submit(request)] = ask, own_tokens
         except ContextOverflowError:
-            self._overlong.append(Reply(ask.key, "", 0, 0))
+            self._overlong.append(Reply(ask.key, "", 0, 0, refusal=TOO_LONG))
 
     def next_replies(self) -> list[Reply]:
         """Decode until a reply is complete.

@@ -1,7 +1,8 @@
 """A run that has a teacher write the knowledge for a data set.
 
 Several problems are with the teacher at once. A reply that fails a check is asked for again with
-another seed; a problem that fails every time is set aside with the reason. What is finished is in
+another seed; a problem that fails every time, or that the teacher cannot take at all, is set aside
+with the reason. What is finished is in
 the journal, so that a run may be killed at any moment.
 """
 
@@ -156,6 +157,10 @@ class _Run:
         report.replies += 1
         report.prompt_tokens += reply.prompt_tokens
         report.generated_tokens += reply.generated_tokens
+        if reply.refusal:
+            report.rejected[reply.refusal] += 1
+            self._reject(record, reply.refusal, is_final=True)
+            return
         try:
             rules = parse_rules(reply.text)
             check_rules(rules, record)
@@ -170,10 +175,10 @@ class _Run:
         report.kept += 1
         report.rules += len(rules)
 
-    def _reject(self, record: Record, reason: str) -> None:
+    def _reject(self, record: Record, reason: str, *, is_final: bool = False) -> None:
         reasons = self._reasons.setdefault(record.id, [])
         reasons.append(reason)
-        if len(reasons) < self._job.attempts:
+        if len(reasons) < self._job.attempts and not is_final:
             self._waiting.appendleft(record.id)
             return
         del self._reasons[record.id]

@@ -40,12 +40,18 @@ class Reply:
     Attributes:
         prompt_tokens: tokens read for it; 0 where the teacher does not tell.
         generated_tokens: tokens written.
+        refusal: why the teacher cannot take this problem, however often it is asked; "" if it can.
     """
 
     key: str
     text: str
     prompt_tokens: int
     generated_tokens: int
+    refusal: str = ""
+
+
+TOO_LONG = "too long for the teacher"
+"""The refusal of a problem that no teacher's context of this size can hold."""
 
 
 class Teacher(Protocol):

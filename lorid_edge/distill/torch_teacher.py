@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorid_edge.distill.knowledge import KNOWLEDGE_MAX_TOKENS, SYSTEM, TEMPLATE
-from lorid_edge.distill.teacher import Ask, Reply
+from lorid_edge.distill.teacher import TOO_LONG, Ask, Reply
 from lorid_edge.errors import CancelledError, LoridError, ModelFileError, TrainingError
 from lorid_edge.loop.prompts import PromptTemplate
 
@@ -76,13 +76,13 @@ class TorchTeacher:
         self._stopped = threading.Event()
 
     def submit(self, ask: Ask) -> None:
-        """Begin with a request; one that is too long is answered with nothing."""
+        """Begin with a request; one that is too long is refused."""
         from lorid_edge.distill.torch_decoding import Row
 
         prompt = self._template.build(ask.question, ask.rationale).tokens
         own = prompt[len(self._template.fixed) :]
         if len(own) + self._max_tokens > MAX_ROW_TOKENS:
-            self._refused.append(Reply(ask.key, "", 0, 0))
+            self._refused.append(Reply(ask.key, "", 0, 0, refusal=TOO_LONG))
             return
         self._waiting.append(
             Row(ask.key, own, ask.temperature, self._max_tokens, random.Random(ask.seed))

@@ -38,6 +38,8 @@ class Scripted:
 
     def next_replies(self) -> list[Reply]:
         ask = self._pending.pop()
+        if ask.question.startswith("Long"):
+            return [Reply(ask.key, "", 0, 0, refusal="too long for the teacher")]
         return [Reply(ask.key, self.say(ask), 10, 5)]
 
     def abort(self) -> None: ...
@@ -152,6 +154,13 @@ def test_a_teacher_that_breaks_down_loses_nothing(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "rules.jsonl")) == 3
     report, teacher = run(lambda _: GOOD, records(6), tmp_path)
     assert (report.kept, len(teacher.asks)) == (6, 3)
+
+
+def test_a_problem_that_the_teacher_cannot_take_is_asked_once(tmp_path: Path) -> None:
+    long = records(1)[0].model_copy(update={"id": "long", "question": "Long story. How many?"})
+    report, teacher = run(lambda _: GOOD, [long, *records(2)], tmp_path, attempts=3)
+    assert (report.kept, dict(report.set_aside)) == (2, {"too long for the teacher": 1})
+    assert [ask.key for ask in teacher.asks].count("long") == 1
 
 
 def test_other_problems_of_the_same_ids_are_not_done(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_the_engine_holds_replies_to_json(store: PackStore) -> None:
         assert teacher.capacity == 3
         found = replies_to(teacher, [*ASKS, LONG])
     assert set(found) == {"a0", "a1", "a2", "long"}
-    assert found["long"].text == ""
+    assert found["long"].refusal == TOO_LONG
     for ask in ASKS:
         reply = found[ask.key]
         assert reply.generated_tokens > 0
@@ -111,7 +111,7 @@ def test_a_pack_runs_in_torch_where_that_is_wanted(store: PackStore) -> None:
         assert teacher.capacity == 3
         found = replies_to(teacher, [*ASKS, LONG])
     assert set(found) == {"a0", "a1", "a2", "long"}
-    assert found["long"].text == ""
+    assert found["long"].refusal == TOO_LONG
     # As long as the engine's prompts: both are made by the same code.
     with closing(open_teacher("tiny", TeacherSettings(concurrency=3), store)) as engine:
         others = replies_to(engine, ASKS)
@@ -160,7 +160,7 @@ def test_torch_replies_in_batches(random_folder: Path) -> None:
 
     first = ask()
     assert set(first) == {"a0", "a1", "a2", "long"}
-    assert first["long"] == Reply("long", "", 0, 0)
+    assert first["long"] == Reply("long", "", 0, 0, refusal=TOO_LONG)
     prompts = {first[one.key].prompt_tokens for one in ASKS}
     assert min(prompts) > 60  # a byte is a token; the common beginning is not counted
     assert max(prompts) < 300
