@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from lorid_edge.convert.architectures import LINEAR_MODULES
 from lorid_edge.data.datasets import Dataset, Split, load_dataset
 from lorid_edge.data.held_out import question_hash
 from lorid_edge.data.record import Record
@@ -102,6 +103,8 @@ def make_plan(
             base = find_base(recipe, path.absolute().parent, store)
         except LoridError as problem:
             problems.append(str(problem))
+        else:
+            problems += _target_problems(recipe, roles, base)
     if recipe is None or base is None or problems:
         raise _refusal(path, problems)
     maker = ExampleMaker(base.vocabulary(), base.asking)
@@ -164,6 +167,11 @@ def _role_problems(recipe: Recipe, roles: Sequence[Role]) -> list[str]:
         wanted = "knowledge" if role is not Role.INTUITIVE_REASONER else "reasoning"
         if not getattr(settings.data, wanted):
             problems.append(f"data.{wanted}: empty, and the {role.value} is taught from it")
+        if "max_broken_fraction" in getattr(recipe.roles, role.value).data.model_fields_set:
+            problems.append(
+                f"roles.{role.value}.data.max_broken_fraction: roles share what is read; "
+                "set data.max_broken_fraction"
+            )
         if settings.start_from is None:
             continue
         first = Role(settings.start_from)
@@ -174,6 +182,19 @@ def _role_problems(recipe: Recipe, roles: Sequence[Role]) -> list[str]:
                 f"roles.{role.value}.start_from: [lora] has to be that of {first.value}"
             )
     return problems
+
+
+def _target_problems(recipe: Recipe, roles: Sequence[Role], base: TrainingBase) -> list[str]:
+    """Names of modules that no GGUF base has; those of a folder are known when it is loaded."""
+    if base.path.is_dir():
+        return []
+    known = [name.rpartition(".")[2] for name in LINEAR_MODULES]
+    targets = [recipe.for_role(role).lora.targets for role in roles]
+    named = dict.fromkeys(name for names in targets if names != "all-linear" for name in names)
+    unknown = [name for name in named if name.rpartition(".")[2] not in known]
+    if not unknown:
+        return []
+    return [f"lora.targets: the base has no {', '.join(unknown)}; it has {', '.join(known)}"]
 
 
 def _names(data: DataSettings, role: Role) -> tuple[str, ...]:

@@ -233,6 +233,11 @@ def test_a_missing_gpu_is_reported_before_anything_is_loaded(make_job: MakeJob) 
         run(job)
 
 
+def test_a_target_that_the_base_lacks_is_named(make_job: MakeJob) -> None:
+    with pytest.raises(TrainingError, match="no linear layer v_prj"):
+        run(make_job(lora=LoraSettings(targets=("q_proj", "v_prj"))))
+
+
 def test_examples_that_are_too_long_are_left_out(make_job: MakeJob) -> None:
     long = TokenExample(tuple(range(3, 600)), (5, 6))
     assert [report.epoch for report in run(make_job(examples=[*random_examples(10), long]))][

@@ -118,6 +118,11 @@ def test_everything_that_is_wrong_is_told_at_once(
         ("training.dtype=int8", "training.dtype"),
         ("roles.deep_reasoner.lora.rank=8", "[lora] has to be that of intuitive_reasoner"),
         ("roles.critic.lora.rank=8", "roles.critic: unknown key"),
+        (
+            "roles.deep_reasoner.data.max_broken_fraction=0.5",
+            "roles.deep_reasoner.data.max_broken_fraction: roles share what is read",
+        ),
+        ("lora.targets=['q_proj', 'v_prj']", "the base has no v_prj; it has q_proj, k_proj"),
         ("output.type=q4_0", "output.type"),
         ("evaluation.policies=['guess']", "there is no policy 'guess'"),
         ("data.reasoning=[]", "data.reasoning: empty"),

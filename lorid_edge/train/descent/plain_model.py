@@ -21,7 +21,7 @@ class PlainModel(torch.nn.Module):
     """A PEFT model that takes passes and gives their loss. Adapters are in float32."""
 
     def __init__(self, model: Any, lora: LoraSettings, gradient_checkpointing: bool) -> None:
-        """Put adapters into `model`. Raises TrainingError if PEFT cannot."""
+        """Put adapters into `model`. Raises TrainingError if PEFT cannot, or a target is missing."""
         super().__init__()
         import peft
 
@@ -42,6 +42,10 @@ class PlainModel(torch.nn.Module):
                 self._model: Any = peft.get_peft_model(model, config)
         except ValueError as error:
             raise TrainingError(f"PEFT cannot adapt this base: {error}") from error
+        adapted = [f".{name}" for name, _, _ in self.pairs()]
+        for target in [] if isinstance(targets, str) else targets:  # PEFT wants one of them alone
+            if not any(name.endswith(f".{target}") for name in adapted):
+                raise TrainingError(f"lora.targets: this base has no linear layer {target}.")
         self._model.train()
         self._dtype = model.dtype
 
