@@ -22,10 +22,13 @@ _MAX_NAMED = 3
 
 
 def question_hash(question: str) -> str:
-    """16 hex digits of a question's letters and digits, whatever stands between them."""
-    letters = unicodedata.normalize("NFKC", question).casefold()
-    words = " ".join(re.findall(r"[^\W_]+", letters))
-    return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    """16 hex digits of a question's letters and digits, whatever stands between them or does not.
+
+    "10 km", "$1,000" and "Natalia's" are as "10km", "$1000" and "Natalias".
+    """
+    text = unicodedata.normalize("NFKC", question).casefold()
+    letters = "".join(re.findall(r"[^\W_]+", text))
+    return hashlib.sha256(letters.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @functools.cache

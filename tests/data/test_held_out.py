@@ -24,6 +24,7 @@ def test_hashes_ignore_case_space_and_punctuation() -> None:
     question = "Tom's 3 boxes hold 12 pencils; he gives 5 away. How many are left?"
     assert question_hash(disguised(question)) == question_hash(question)
     assert question_hash(question.replace("12", "13")) != question_hash(question)
+    assert question_hash("Natalias $1000 for 10km") == question_hash("Natalia's $1,000 for 10 km")
     assert len(held_out_hashes()) == 1819
 
 
@@ -33,6 +34,13 @@ def test_a_held_out_question_is_named() -> None:
     with pytest.raises(DataError, match=r"2 of the questions .*\(r1, r4\)"):
         require_trainable(records, forbidden)
     require_trainable(records)
+
+
+def test_no_question_of_the_training_split_is_held_out(gsm8k_folder: Path) -> None:
+    lines = (gsm8k_folder / "train.jsonl").read_text("utf-8").splitlines()
+    questions = [json.loads(line)["question"] for line in lines]
+    found = [question_hash(question) in held_out_hashes() for question in questions]
+    assert found == 6973 * [False] + 500 * [True]
 
 
 @pytest.mark.parametrize("split", [Split.DEVELOPMENT, Split.TEST])
