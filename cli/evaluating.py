@@ -206,10 +206,12 @@ def _remark(run: EvaluationRun) -> str:
 def _tell(writer: RunWriter, as_json: bool) -> None:
     """Write the summary into the run's folder, and print it."""
     from lorid_edge.evaluation.summary import summarise
+    from lorid_edge.evaluation.summary_json import as_dict
+    from lorid_edge.evaluation.summary_text import as_lines
 
     run = writer.run
     summary = summarise(run)
-    content = summary.to_dict()
+    content = as_dict(summary)
     writer.write_summary(content)
     if as_json:
         line = json.dumps({**content, "run": str(run.folder)}, ensure_ascii=False)
@@ -221,5 +223,5 @@ def _tell(writer: RunWriter, as_json: bool) -> None:
         f"{identity.pack.name} {identity.pack.version}{bare}, policy {identity.policy}, "
         f"{identity.data.name} {identity.data.split}"
     )
-    for line in summary.lines():
+    for line in as_lines(summary):
         streams.result(line)

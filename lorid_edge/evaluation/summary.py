@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lorid_edge.evaluation.accuracy import Accuracy
 from lorid_edge.evaluation.authors_protocol import POLICY as PAPER
@@ -88,18 +88,6 @@ class Summary:
         """Rounds a problem; 0 for no problems."""
         total = sum(rounds * problems for rounds, problems in self.rounds.items())
         return total / max(1, self.accuracy.problems)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For summary.json and programs; percentages are 0 to 100, shares 0 to 1."""
-        from lorid_edge.evaluation.summary_json import as_dict
-
-        return as_dict(self)
-
-    def lines(self) -> list[str]:
-        """For people, a line or two a topic."""
-        from lorid_edge.evaluation.summary_text import as_lines
-
-        return as_lines(self)
 
 
 def summarise(run: EvaluationRun) -> Summary:

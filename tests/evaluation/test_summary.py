@@ -11,6 +11,8 @@ from solved import DR, IR, KG, run_of, sample, solution
 from lorid_edge.evaluation.failures import Failure, failure_of
 from lorid_edge.evaluation.run_description import RunDescription
 from lorid_edge.evaluation.summary import Summary, summarise
+from lorid_edge.evaluation.summary_json import as_dict
+from lorid_edge.evaluation.summary_text import as_lines
 from lorid_edge.loop.solution import Status
 
 Describe = Callable[..., RunDescription]
@@ -89,21 +91,21 @@ def test_each_wrong_solution_is_one_failure(summary: Summary) -> None:
 def test_the_authors_count_stands_beside_the_accuracy_of_paper_alone(
     summary: Summary, describe: Describe
 ) -> None:
-    found = summary.to_dict()
+    found = as_dict(summary)
     assert found["accuracy"]["percent"] == 25.0
     assert found["authors_protocol"]["lowest_percent"] == 25.0
     assert found["authors_protocol"]["highest_percent"] == 75.0  # two ended before they shared one
     voted = summarise(run_of(describe(), solution(1, "7", correct=True, policy="vote")))
     assert voted.authors_protocol is None
-    assert not any("authors" in line for line in voted.lines())
+    assert not any("authors" in line for line in as_lines(voted))
 
 
 def test_json_and_words_say_the_same(summary: Summary) -> None:
-    found = json.loads(json.dumps(summary.to_dict()))
+    found = json.loads(json.dumps(as_dict(summary)))
     assert found["at_k"]["intuitive_reasoner"] == [{"k": 1, "pass": 0.25, "majority": 0.25}]
     assert found["failures"]["agreed_wrong"] == 1
     assert found["seconds_per_problem"]["wall"] is None
-    text = "\n".join(summary.lines())
+    text = "\n".join(as_lines(summary))
     assert "accuracy: 25.0 % (4.6 to 69.9), 1 of 4" in text
     assert "authors' protocol" in text
     assert "25.0 to 75.0 %, 2 of 4 open" in text
@@ -121,16 +123,16 @@ def test_the_usual_entropy_of_each_reasoner_is_over_what_it_finished(describe: D
     ]
     found = summarise(run_of(describe(), solution(1, "7", *samples, correct=True)))
     assert found.samples.entropy_nats == {IR: pytest.approx(0.2)}
-    assert json.loads(json.dumps(found.to_dict()))["samples"]["entropy_nats"] == {
+    assert json.loads(json.dumps(as_dict(found)))["samples"]["entropy_nats"] == {
         "intuitive_reasoner": 0.2
     }
-    assert "intuitive reasoner: 0.200 nats of entropy a token" in found.lines()
+    assert "intuitive reasoner: 0.200 nats of entropy a token" in as_lines(found)
 
 
 def test_a_run_that_is_not_finished_says_so(describe: Describe) -> None:
     part = summarise(run_of(describe(), FOUR[0], problems=3))
     assert (part.problems, part.accuracy.problems) == (3, 1)
-    assert part.lines()[0].startswith("1 of 3 problems solved")
+    assert as_lines(part)[0].startswith("1 of 3 problems solved")
     empty = summarise(run_of(describe(), problems=3))
-    assert empty.lines() == ["0 of 3 problems solved; there is nothing to sum up yet"]
-    assert empty.to_dict()["accuracy"]["percent"] is None
+    assert as_lines(empty) == ["0 of 3 problems solved; there is nothing to sum up yet"]
+    assert as_dict(empty)["accuracy"]["percent"] is None
