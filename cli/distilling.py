@@ -189,7 +189,9 @@ def load_records(source: str, limit: int | None, max_broken: float) -> tuple[Rec
         raise UsageError(f"--limit is {limit}; it has to be at least 1.")
     if not 0 <= max_broken <= 1:
         raise UsageError(f"--max-broken is {max_broken}; it has to be from 0 to 1.")
-    dataset = load_dataset(source, Split.TRAIN, max_broken_fraction=max_broken)
+    dataset = load_dataset(
+        source, Split.TRAIN, max_broken_fraction=max_broken, broken_setting="--max-broken"
+    )
     _report_broken(source, dataset)
     return dataset.records[:limit]
 

@@ -67,6 +67,7 @@ def load_dataset(
     *,
     needs_answers: bool = False,
     max_broken_fraction: float = 0.01,
+    broken_setting: str | None = None,
     progress: ProgressCallback | None = None,
 ) -> Dataset:
     r"""Load one split of a data set.
@@ -81,6 +82,7 @@ def load_dataset(
             file is one split, and taken for what is asked for unless its name says it is a test.
         needs_answers: count a problem without a reference answer as broken.
         max_broken_fraction: more broken lines than this, 0 to 1, and nothing is loaded.
+        broken_setting: by what the user can allow more of them, for the message.
         progress: hears of a download.
 
     Raises:
@@ -104,7 +106,8 @@ def load_dataset(
     name, objects, broken = _of_split(path, contents, split)
     records, unread = _records(name, objects, split, needs_answers)
     broken = sorted((*broken, *unread), key=lambda line: line.line)
-    _require_mostly_whole(path, len(records), broken, max_broken_fraction)
+    remedy = "Correct them" + (f", or allow more with {broken_setting}." if broken_setting else ".")
+    _require_mostly_whole(path, len(records), broken, max_broken_fraction, remedy)
     if split is Split.TRAIN:
         require_trainable(records, source=str(path))
     return Dataset(name, split, records, contents.sha256, tuple(broken))
@@ -216,7 +219,7 @@ def _record(fields: Fields, default_id: str, taken: dict[str, int]) -> Record:
 
 
 def _require_mostly_whole(
-    path: Path, whole: int, broken: list[BrokenLine], max_broken_fraction: float
+    path: Path, whole: int, broken: list[BrokenLine], max_broken_fraction: float, remedy: str
 ) -> None:
     lines = "".join(f"\n  line {line.line}: {line.reason}" for line in broken[:_MAX_NAMED])
     more = f"\n  and {len(broken) - _MAX_NAMED} more" if len(broken) > _MAX_NAMED else ""
@@ -226,7 +229,7 @@ def _require_mostly_whole(
     if fraction > max_broken_fraction:
         raise DataError(
             f"{path}: {len(broken)} of {len(broken) + whole} lines are broken, at most "
-            f"{max_broken_fraction:.1%} may be:{lines}{more}\nCorrect them, or allow more."
+            f"{max_broken_fraction:.1%} may be:{lines}{more}\n{remedy}"
         )
 
 

@@ -96,6 +96,7 @@ def make_plan(
                     _beside(path, name),
                     Split.TRAIN,
                     max_broken_fraction=recipe.data.max_broken_fraction,
+                    broken_setting="data.max_broken_fraction",
                 )
             except LoridError as problem:
                 problems.append(str(problem))

@@ -163,6 +163,9 @@ def test_broken_lines_have_numbers_and_reasons(tmp_path: Path) -> None:
         load_dataset(path)
     assert "13 of 14 lines are broken" in str(caught.value)
     assert "line 3: not valid JSON" in str(caught.value)
+    assert str(caught.value).endswith("\nCorrect them.")
+    with pytest.raises(DataError, match="or allow more with --max-broken"):
+        load_dataset(path, broken_setting="--max-broken")
 
 
 def test_a_few_broken_lines_are_left_out(tmp_path: Path) -> None:

@@ -169,6 +169,7 @@ def test_broken_lines_are_passed_over_up_to_a_limit(workshop: Workshop) -> None:
     message = refusal(workshop)
     assert "line 11" in message
     assert "line 12" in message
+    assert "allow more with data.max_broken_fraction" in message
     plan = make_plan(
         workshop.recipe, [IR], overrides=["data.max_broken_fraction=0.2"], store=workshop.store
     )
