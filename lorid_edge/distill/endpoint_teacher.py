@@ -271,9 +271,7 @@ def _reply(ask: Ask, content: bytes) -> Reply:
         completion = read_completion(content)
     except ValueError as error:
         raise _Passing(str(error)) from error
-    return Reply(
-        ask.key, completion.text, completion.prompt_tokens, completion.generated_tokens
-    )
+    return Reply(ask.key, completion.text, completion.prompt_tokens, completion.generated_tokens)
 
 
 def retry_after_seconds(value: str | None) -> float | None:

@@ -126,7 +126,7 @@ def test_results_of_other_data_with_the_same_ids_are_refused(output: Path) -> No
     with open_journal(output, output.parents[1] / "locks") as journal:
         same = Record(id="a", question="a\u2028ü")
         journal.require_same_questions([same, Record(id="b", question="Not known there.")])
-        with pytest.raises(UsageError, match="a is 'a.*ü' there, and in this run 'Another"):
+        with pytest.raises(UsageError, match=r"a is 'a.*ü' there, and in this run 'Another"):
             journal.require_same_questions([Record(id="a", question="Another?")])
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from lorid_edge.cli.main import app
 from lorid_edge.distill.engine_teacher import EngineTeacher
 from lorid_edge.distill.knowledge import parse_rules
-from lorid_edge.distill.teacher import Ask, Reply, Teacher
+from lorid_edge.distill.teacher import TOO_LONG, Ask, Reply, Teacher
 from lorid_edge.distill.teachers import TeacherSettings, open_teacher
 from lorid_edge.errors import CancelledError, LoridError, ModelFileError, PackError, UsageError
 from lorid_edge.packs.store import PackStore

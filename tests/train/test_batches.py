@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from random_examples import random_examples
 
 from lorid_edge.train.descent.batches import (
@@ -55,7 +57,7 @@ def test_padding_counts_where_there_is_some() -> None:
     lengths = [[len(example.prompt + example.completion) for example in group] for group in groups]
     assert all(len(group) * max(group) <= 64 for group in lengths)
     assert any(len(group) > 1 for group in lengths)
-    for group, following in zip(lengths, lengths[1:], strict=False):  # as many as there is room for
+    for group, following in pairwise(lengths):  # as many as there is room for
         assert (len(group) + 1) * max(*group, *following) > 64
 
 

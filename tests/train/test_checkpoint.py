@@ -81,6 +81,6 @@ def test_all_differences_are_named(tmp_path: Path) -> None:
 
 
 def test_what_is_compared_no_longer_does_not_matter(tmp_path: Path) -> None:
-    lora = {**IDENTITY["lora"], "colour": "red"}  # type: ignore[dict-item]
-    write_checkpoint(tmp_path, replace(STATE, identity={**IDENTITY, "lora": lora, "mood": 7}))
+    identity = {**IDENTITY, "lora": {"rank": 4, "colour": "red"}, "mood": 7}
+    write_checkpoint(tmp_path, replace(STATE, identity=identity))
     assert read_checkpoint(tmp_path, IDENTITY) is not None

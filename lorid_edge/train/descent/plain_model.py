@@ -21,7 +21,7 @@ class PlainModel(torch.nn.Module):
     """A PEFT model that takes passes and gives their loss. Adapters are in float32."""
 
     def __init__(self, model: Any, lora: LoraSettings, gradient_checkpointing: bool) -> None:
-        """Put adapters into `model`. Raises TrainingError if PEFT cannot, or a target is missing."""
+        """Put adapters into `model`. Raises TrainingError if PEFT cannot, or it lacks a target."""
         super().__init__()
         import peft
 
