@@ -93,12 +93,17 @@ def rehearse_role(
         fresh = shortened.settings.model_copy(update={"start_from": None})
         brief_plan.roles[role] = replace(shortened, settings=fresh)
     summary = train_role(run, brief_plan, role, on_step, should_stop)
-    examples = len(role_plan.examples) * training.epochs
-    if training.max_steps is not None:
-        examples = min(examples, training.max_steps * training.batch_examples)
-    tokens = examples * role_plan.tokens / len(role_plan.examples)
-    seconds = tokens / summary["tokens_per_second"]
+    seconds = tokens_in_all(role_plan) / summary["tokens_per_second"]
     return {**summary, "estimated_seconds": round(seconds)}
+
+
+def tokens_in_all(role_plan: RolePlan) -> float:
+    """About how many tokens pass in a role's training."""
+    training, examples = role_plan.settings.training, len(role_plan.examples)
+    passing = examples * training.epochs
+    if training.max_steps is not None:
+        passing = min(passing, training.max_steps * training.batch_examples)
+    return passing * role_plan.tokens / examples
 
 
 def _first_adapter(run: RunFolder, plan: Plan, role_plan: RolePlan) -> Path | None:

@@ -17,6 +17,7 @@ from lorid_edge.train.loss_curve import CURVE_NAME, LossCurve, draw_curve, read_
 from lorid_edge.train.plan import Plan, development_records, make_plan
 from lorid_edge.train.recipe import RecipeError
 from lorid_edge.train.run import RunError, open_run, training_data_text
+from lorid_edge.train.training import tokens_in_all
 
 IR, KG, DR = Role
 
@@ -186,6 +187,17 @@ def test_a_finished_role_tells_what_it_was(workshop: Workshop, tmp_path: Path) -
         training_data=f"16 examples of problems (train split, SHA-256 {data['sha256'][:12]})",
         licence="CC0-1.0",
     )
+
+
+def test_the_tokens_of_a_training_heed_its_epochs_and_steps(workshop: Workshop) -> None:
+    def tokens(*overrides: str) -> float:
+        return tokens_in_all(plan_of(workshop, *overrides).roles[IR])
+
+    once = tokens()
+    assert once == plan_of(workshop).roles[IR].tokens
+    assert tokens("training.epochs=3") == 3 * once
+    assert tokens("training.epochs=3", "training.max_steps=2") == once / 2  # 8 of 16 examples
+    assert tokens("training.max_steps=50") == once
 
 
 def test_what_was_trained_on_does_not_evaluate(workshop: Workshop) -> None:
