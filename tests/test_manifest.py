@@ -161,6 +161,9 @@ TRAPS = {
     "source kind": ('kind = "hub"', 'kind = "ftp"', "base.sources[0]: "),
     "source key": ('path = "../base.gguf"', "", "base.sources[3].path: Field required"),
     "plain http": ("https://", "http://", "base.sources[2].url: "),
+    "letters in an address": ("org/base", "org/b\u00e4se", "base.sources[2].url: expected ASCII"),
+    "endless file": ("bytes = 1000", f"bytes = 0x{'f' * 5000}", "base.bytes: "),
+    "endless digits": ("bytes = 1000", f"bytes = {'9' * 5000}", "not valid TOML"),
     "no host": ("https://example.org/", "https:///", "base.sources[2].url: "),
     "branch as revision": (
         "ebb2015119c907b064c512bf053e945850b5875f",

@@ -16,8 +16,9 @@ from typing import Literal, Protocol
 from lorid_edge.errors import DownloadError, OfflineError
 from lorid_edge.packs.checksums import known_sha256_of, sha256_of, write_stamp
 from lorid_edge.packs.manifest import Base, LocalSource, Source
-from lorid_edge.packs.places import OFFLINE_VARIABLE, Places, is_offline
-from lorid_edge.packs.sources import Request, SourceFailure, describe, fetch
+from lorid_edge.packs.places import HOME_VARIABLE, OFFLINE_VARIABLE, Places, is_offline
+from lorid_edge.packs.sources import describe, fetch, partial_path
+from lorid_edge.packs.transfer import Request, SourceFailure
 
 _SPACE_SLACK = 1.05
 _FULL_DISK = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -76,9 +77,8 @@ def pull_file(
             report("done", wanted.bytes, str(target))
             return target
         _refuse_if_offline(wanted, target)
-        with file_lock(wanted, places, report):
+        with file_lock(wanted.sha256, places, report.waiting):
             if not _is_in_place(target, wanted, places, report):
-                _require_space(wanted, places)
                 _try_sources(wanted, target, folder, places, report)
     except OSError as error:
         raise _disk_error(error, wanted, places) from error
@@ -101,6 +101,9 @@ class _Reporter:
     ) -> None:
         if self.progress is not None:
             self.progress(PullProgress(stage, done_bytes, self.wanted.bytes, detail))
+
+    def waiting(self) -> None:
+        self("waiting", 0, f"another process is fetching {self.wanted.file}")
 
 
 def _rising(report: _Reporter) -> Callable[[int, str], None]:
@@ -134,19 +137,19 @@ def _refuse_if_offline(wanted: RemoteFile, target: Path) -> None:
 
 @contextmanager
 def file_lock(
-    wanted: RemoteFile, places: Places, report: _Reporter | None = None
+    sha256: str, places: Places, on_waiting: Callable[[], None] | None = None
 ) -> Iterator[None]:
-    """Hold the lock of one file, waiting for the process that has it."""
+    """Hold the lock of the file with this hash, waiting for the process that has it."""
     from filelock import FileLock, Timeout
 
-    path = places.lock(wanted.sha256)
+    path = places.lock(sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        if report is not None:
-            report("waiting", 0, f"another process is fetching {wanted.file}")
+        if on_waiting is not None:
+            on_waiting()
         lock.acquire()
     try:
         yield
@@ -154,31 +157,19 @@ def file_lock(
         lock.release()
 
 
-def _require_space(wanted: RemoteFile, places: Places) -> None:
-    """Refuse a download for which the disk is too small, counting what is fetched already."""
-    folder = places.download(wanted.sha256)
-    folder.mkdir(parents=True, exist_ok=True)
-    sizes = (path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    needed_bytes = int(max(wanted.bytes - max(sizes, default=0), 0) * _SPACE_SLACK)
-    free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < needed_bytes:
-        raise DownloadError(
-            f"not enough disk space in {places.home} for {wanted.file}: "
-            f"needs {_megabytes(needed_bytes)}, free are {_megabytes(free_bytes)}; "
-            "free some space or set LORID_EDGE_HOME to another disk"
-        )
-
-
 def _try_sources(
     wanted: RemoteFile, target: Path, folder: Path, places: Places, report: _Reporter
 ) -> None:
     download = places.download(wanted.sha256)
+    download.mkdir(parents=True, exist_ok=True)
     reasons = []
     for source in wanted.sources:
-        request = Request(wanted.bytes, download, folder, _rising(report))
+        partial = partial_path(source, download)
+        request = Request(wanted.bytes, partial, folder, _rising(report))
         try:
             if is_offline() and not isinstance(source, LocalSource):
                 raise SourceFailure(f"not tried, {OFFLINE_VARIABLE} is set")
+            _require_space(wanted, partial)
             candidate = fetch(source, request)
             _require_checksum(candidate, wanted, report)
         except SourceFailure as failure:
@@ -191,6 +182,21 @@ def _try_sources(
         f"cannot fetch {wanted.file}; every source failed:{''.join(reasons)}\n"
         f"Try again (a pull resumes), or put the file at {target}"
     )
+
+
+def _require_space(wanted: RemoteFile, partial: Path) -> None:
+    """Refuse a source if the disk is too small for what it has not sent yet.
+
+    The next one may have sent nearly all before.
+    """
+    here_bytes = partial.stat().st_size if partial.is_file() else 0
+    needed_bytes = int(max(wanted.bytes - here_bytes, 0) * _SPACE_SLACK)
+    free_bytes = shutil.disk_usage(partial.parent).free
+    if free_bytes < needed_bytes:
+        raise SourceFailure(
+            f"not enough disk space in {partial.parent}: needs {_megabytes(needed_bytes)}, free "
+            f"are {_megabytes(free_bytes)}; free some space or set {HOME_VARIABLE} to another disk"
+        )
 
 
 def _require_checksum(candidate: Path, wanted: RemoteFile, report: _Reporter) -> None:

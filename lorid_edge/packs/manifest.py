@@ -33,6 +33,8 @@ def _https_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname or not url.isprintable() or " " in url:
         raise ValueError("expected an address such as https://example.org/file.gguf")
+    if not url.isascii():
+        raise ValueError("expected ASCII, other letters written such as %C3%A4")
     return url
 
 
@@ -119,7 +121,7 @@ class Base(_Model):
     """The base model of a pack and where to get it, in order of preference."""
 
     file: FileName
-    bytes: Annotated[int, Field(ge=1)]
+    bytes: Annotated[int, Field(ge=1, lt=2**63)]
     sha256: Sha256
     architecture: Annotated[str, Field(pattern=r"^[a-z0-9_.-]+$")]
     licence: Line
@@ -285,7 +287,7 @@ def load_manifest(pack_folder: str | Path) -> PackManifest:
         raise PackError(f"{path}: the manifest is longer than {MAX_MANIFEST_BYTES} bytes")
     try:
         document = tomllib.loads(content.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of endless digits
         raise PackError(f"{path}: not valid TOML: {error}") from error
     try:
         return PackManifest.model_validate(document)

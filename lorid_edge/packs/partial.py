@@ -14,15 +14,13 @@ from lorid_edge.whole_files import write_json
 class PartialFile:
     """The unfinished file at `path`, opened for appending, and its journal.
 
-    The journal notes after which part, at which byte, everything before is safely on disk;
-    `origin` says what the parts belong to, so that a changed source starts anew. OSErrors of
-    the disk pass through.
+    The journal notes after which part, at which byte, everything before is safely on disk. What
+    the file comes from is told by its name alone. OSErrors of the disk pass through.
     """
 
-    def __init__(self, path: Path, origin: str) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.journal = path.with_name(f"{path.name}.json")
-        self.origin = origin
         self.parts_done = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered: what was written is seen by the next process even after a kill.
@@ -66,14 +64,13 @@ class PartialFile:
         """Note in the journal that one more part is complete."""
         self.sync()
         self.parts_done += 1
-        note = {"origin": self.origin, "parts": self.parts_done, "size_bytes": self.size_bytes}
-        write_json(self.journal, note)
+        write_json(self.journal, {"parts": self.parts_done, "size_bytes": self.size_bytes})
 
     def _read_journal(self) -> tuple[int, int]:
         try:
             note = json.loads(self.journal.read_text("utf-8"))
             size_bytes, parts = int(note["size_bytes"]), int(note["parts"])
-            if note["origin"] == self.origin and 0 <= size_bytes <= self.size_bytes and parts >= 0:
+            if 0 <= size_bytes <= self.size_bytes and parts >= 0:
                 return size_bytes, parts
         except (OSError, ValueError, TypeError, LookupError):
             pass

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorid_edge.errors import UsageError
+
 HOME_VARIABLE = "LORID_EDGE_HOME"
 OFFLINE_VARIABLE = "LORID_EDGE_OFFLINE"
 
@@ -23,11 +25,21 @@ class Places:
 
     @classmethod
     def default(cls) -> Places:
-        """LORID_EDGE_HOME or, where it is not set, the platform's folder for user data."""
+        """LORID_EDGE_HOME or, where it is not set, the platform's folder for user data.
+
+        Raises UsageError if LORID_EDGE_HOME is in the home of a user who does not exist.
+        """
         from platformdirs import user_data_path
 
         home = os.environ.get(HOME_VARIABLE)
-        folder = Path(home).expanduser() if home else user_data_path("lorid-edge", appauthor=False)
+        try:
+            folder = (
+                Path(home).expanduser() if home else user_data_path("lorid-edge", appauthor=False)
+            )
+        except RuntimeError as error:
+            raise UsageError(
+                f"{HOME_VARIABLE} is {home!r}, expected the path of a folder: {error}"
+            ) from error
         return cls(folder.absolute())
 
     @property

@@ -106,8 +106,8 @@ class PackStore:
             if name in _pack_names(parent):
                 folder = parent / name
                 return Pack(load_manifest(folder), folder, name, self.places)
-        folder = Path(name_or_path).expanduser()
-        if not folder.is_dir():
+        folder = _folder_at(name_or_path)
+        if folder is None:
             raise PackError(
                 f"unknown pack {name!r}; known are {', '.join(self.known())}, "
                 f"and the path of a folder with a {MANIFEST_NAME} works too"
@@ -155,7 +155,7 @@ class PackStore:
             return Removal(0, f"nothing to remove: the base of {pack.name} is not here")
         freed_bytes = sum(path.stat().st_size for path in paths)
         try:
-            with file_lock(base, pack.places):
+            with file_lock(base.sha256, pack.places):
                 pack.base_path.unlink(missing_ok=True)
                 for copy in copies:
                     copy.unlink(missing_ok=True)
@@ -176,7 +176,7 @@ class PackStore:
                 other = self.find(name)
             except PackError:
                 continue
-            same_base = other.manifest.base.sha256 == pack.manifest.base.sha256
+            same_base = other.base_path == pack.base_path
             if same_base and other.folder.resolve() != pack.folder.resolve():
                 users.append(name)
         return users
@@ -190,6 +190,14 @@ def shipped_folder() -> Path:
         return Path(str(resources.files("lorid_edge.models")))
     except ModuleNotFoundError:
         return Path(__file__).parents[2] / "models"
+
+
+def _folder_at(path: str | Path) -> Path | None:
+    try:
+        folder = Path(path).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError):  # a path too long, or `~` of a user who does not exist
+        return None
 
 
 def _pack_names(parent: Path) -> list[str]:
@@ -269,7 +277,8 @@ def _checked_adapter(
     if sha256 != expected.sha256:
         raise AdapterError(
             f"{path}: the adapter of {role.value} has SHA-256 {sha256}, "
-            f"the manifest says {expected.sha256}"
+            f"the manifest says {expected.sha256}; put the right file there, or install the pack "
+            "anew"
         )
     if base is None:
         return None

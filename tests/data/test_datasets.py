@@ -17,6 +17,7 @@ from lorid_edge.data.datasets import Split, load_dataset
 from lorid_edge.data.gsm8k import PublishedFile
 from lorid_edge.errors import DataError, DownloadError, OfflineError
 from lorid_edge.packs.manifest import UrlSource
+from lorid_edge.packs.sources import partial_path
 
 
 def write_lines(path: Path, objects: list[Any]) -> Path:
@@ -233,7 +234,7 @@ def published(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[
 def test_gsm8k_is_fetched_once_and_resumed(published: list[str], tmp_path: Path) -> None:
     download = tmp_path / "home" / "downloads" / gsm8k.TRAIN_FILE.sha256
     download.mkdir(parents=True)
-    (download / "url.partial").write_bytes(b'{"question": "0 + 1?')
+    partial_path(gsm8k.TRAIN_FILE.sources[0], download).write_bytes(b'{"question": "0 + 1?')
     assert [record.id for record in load_dataset("gsm8k").records][-1] == "gsm8k-train-00009"
     assert load_dataset("gsm8k", Split.DEVELOPMENT).records[0].answer == "11"
     assert published == ["bytes=20-"]

