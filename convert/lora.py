@@ -8,6 +8,7 @@ from pathlib import Path
 from lorid_edge.convert.lora_adapter import write_adapter
 from lorid_edge.convert.output import Progress, require_new
 from lorid_edge.convert.peft_adapter import PeftAdapter, read_peft, require_storable
+from lorid_edge.convert.peft_folder import FILE_NAMES
 from lorid_edge.errors import AdapterError
 from lorid_edge.formats.adapter_card import AdapterCard
 from lorid_edge.formats.adapters import AdapterInfo, check_adapter
@@ -40,7 +41,8 @@ def convert_lora(job: LoraConversion, on_progress: Progress | None = None) -> Ad
     Raises AdapterError with all that is wrong with the adapter, ModelFileError for a damaged base,
     ConversionError if the output cannot be written.
     """
-    require_new(job.output, inputs=(job.folder, job.base), force=job.force)
+    read = [job.folder / name for name in FILE_NAMES]
+    require_new(job.output, inputs=[*read, job.base], force=job.force)
     base = check_base(job.base)
     adapter = read_peft(job.folder, base)
     require_storable(adapter, job.type_name)

@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,8 +37,6 @@ def new_file(path: Path, *, force: bool = False, needed_bytes: int = 0) -> Itera
         ConversionError: the output exists, its folder is missing or not writable, or the disk is
             full, before the block or in it.
     """
-    if path.is_dir():
-        raise ConversionError(f"{path} is a folder, expected the name of a file to write.")
     with _temporary(path, force, needed_bytes) as temporary:
         yield temporary
         _flush_to_disk(temporary)
@@ -46,15 +44,17 @@ def new_file(path: Path, *, force: bool = False, needed_bytes: int = 0) -> Itera
 
 
 @contextmanager
-def new_folder(path: Path, *, force: bool = False, needed_bytes: int = 0) -> Iterator[Path]:
+def new_folder(
+    path: Path, names: Collection[str], *, force: bool = False, needed_bytes: int = 0
+) -> Iterator[Path]:
     """A temporary folder to fill; it becomes `path` when the block ends without an error.
 
-    With `force` a folder that is already there is replaced only once the new one is complete.
+    With `force` a folder that is already there is replaced only once the new one is complete, and
+    only if it holds nothing but files of these `names`, which are all that the block may write.
     Raises ConversionError as `new_file` does.
     """
-    if path.exists() and not path.is_dir():
-        raise ConversionError(f"{path} is a file, expected the name of a folder to write.")
-    with _temporary(path, force, needed_bytes) as temporary:
+    path = path.resolve()  # so a link stays one, and `.` has a name
+    with _temporary(path, force, needed_bytes, names) as temporary:
         temporary.mkdir()
         yield temporary
         for file in temporary.iterdir():
@@ -63,7 +63,7 @@ def new_folder(path: Path, *, force: bool = False, needed_bytes: int = 0) -> Ite
             old = _temporary_name(path, "old")
             path.rename(old)
             temporary.rename(path)
-            shutil.rmtree(old)
+            _remove(old)
         else:
             temporary.rename(path)
 
@@ -78,14 +78,25 @@ def scratch_file(path: Path, *, needed_bytes: int = 0) -> Iterator[Path]:
         yield temporary
 
 
-def require_new(path: Path, *, inputs: Iterable[Path], force: bool = False) -> None:
+def require_new(
+    path: Path,
+    *,
+    inputs: Iterable[Path],
+    force: bool = False,
+    names: Collection[str] | None = None,
+) -> None:
     """Raise the ConversionError that writing `path` would raise, before anything expensive.
 
-    Not even `force` lets an output replace one of the `inputs` that it is made of.
+    Not even `force` lets an output replace one of the `inputs` that it is made of, or the folder
+    that one is in.
+
+    Args:
+        names: of what a folder will hold, as for `new_folder`; None if `path` is to be a file.
     """
-    _require_place(path, force, 0)
+    _prepare_place(path if names is None else path.resolve(), force, 0, names)
     for source in inputs:
-        if path.exists() and source.exists() and path.samefile(source):
+        is_source = path.exists() and source.exists() and path.samefile(source)
+        if is_source or path.resolve() == source.parent.resolve():
             raise ConversionError(f"{path} would replace its own input; write to another name.")
 
 
@@ -100,9 +111,10 @@ def require_free(folder: Path, needed_bytes: int) -> None:
 
 
 @contextmanager
-def _temporary(path: Path, force: bool, needed_bytes: int) -> Iterator[Path]:
-    _require_place(path, force, needed_bytes)
-    _remove_left_overs(path)
+def _temporary(
+    path: Path, force: bool, needed_bytes: int, names: Collection[str] | None = None
+) -> Iterator[Path]:
+    _prepare_place(path, force, needed_bytes, names)
     temporary = _temporary_name(path, "partial")
     try:
         yield temporary
@@ -116,28 +128,57 @@ def _temporary(path: Path, force: bool, needed_bytes: int) -> Iterator[Path]:
         _remove(temporary)
 
 
-def _require_place(path: Path, force: bool, needed_bytes: int) -> None:
+def _prepare_place(
+    path: Path, force: bool, needed_bytes: int, names: Collection[str] | None
+) -> None:
+    """Clear away what killed runs left; raise ConversionError if `path` cannot be written."""
     folder = path.absolute().parent
     if not folder.is_dir():
         raise ConversionError(f"{path}: the folder {folder} does not exist; make it first.")
-    if path.exists() and not force:
-        raise ConversionError(f"{path} exists already. Say --force to replace it.")
     if not os.access(folder, os.W_OK):
         raise ConversionError(f"{path}: the folder {folder} cannot be written to.")
+    _clear_left_overs(path)
+    _require_kind(path, names)
+    if path.exists() and not force:
+        raise ConversionError(f"{path} exists already. Say --force to replace it.")
     require_free(folder, needed_bytes)
+
+
+def _require_kind(path: Path, names: Collection[str] | None) -> None:
+    """What is there already has to be a file or, with `names`, a folder of nothing but these."""
+    if names is None:
+        if path.is_dir():
+            raise ConversionError(f"{path} is a folder, expected the name of a file to write.")
+        return
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise ConversionError(f"{path} is a file, expected the name of a folder to write.")
+    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in names)
+    if foreign:
+        raise ConversionError(
+            f"{path} holds {foreign[0]}, which is not written here, so the folder is not replaced. "
+            "Move that away, or write to another name."
+        )
 
 
 def _temporary_name(path: Path, kind: str) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{kind}")
 
 
-def _remove_left_overs(path: Path) -> None:
-    """Remove what killed runs left; a process that is alive may still be writing its own."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.partial")
+def _clear_left_overs(path: Path) -> None:
+    """Remove what killed runs left; a process that is alive may still be writing its own.
+
+    A folder that was put aside for a new one that never came is put back.
+    """
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.(partial|old)")
     for entry in path.absolute().parent.iterdir():
         match = pattern.fullmatch(entry.name)
         if match and (int(match[1]) == os.getpid() or not psutil.pid_exists(int(match[1]))):
-            _remove(entry)
+            if match[2] == "old" and not path.exists():
+                entry.rename(path)
+            else:
+                _remove(entry)
 
 
 def _remove(path: Path) -> None:

@@ -13,13 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from lorid_edge.convert.ggml import FloatArray
-from lorid_edge.convert.peft_config import PeftConfig, read_config
+from lorid_edge.convert.peft_config import CONFIG_NAME, PeftConfig, read_config
 from lorid_edge.errors import AdapterError
-from lorid_edge.formats.adapter_card import AdapterCard, read_card
+from lorid_edge.formats.adapter_card import CARD_NAME, AdapterCard, read_card
 from lorid_edge.formats.safetensors import SafetensorsFile, StoredTensor, read_safetensors
 
 WEIGHTS_NAME = "adapter_model.safetensors"
 PICKLED_NAME = "adapter_model.bin"
+FILE_NAMES = (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)
+"""All that is read from the folder, and all that is written to a new one."""
+
 MAX_PROBLEMS_SHOWN = 30
 
 _KEY = re.compile(

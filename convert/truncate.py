@@ -21,7 +21,7 @@ from lorid_edge.convert.gguf_adapter import read_gguf_adapter
 from lorid_edge.convert.lora_adapter import PairInfo, write_adapter
 from lorid_edge.convert.output import Progress, new_folder, require_new
 from lorid_edge.convert.peft_config import CONFIG_NAME
-from lorid_edge.convert.peft_folder import WEIGHTS_NAME, PeftFolder, listed, scan_folder
+from lorid_edge.convert.peft_folder import FILE_NAMES, WEIGHTS_NAME, PeftFolder, listed, scan_folder
 from lorid_edge.errors import AdapterError, UsageError
 from lorid_edge.formats.adapter_card import CARD_NAME, AdapterCard
 from lorid_edge.formats.safetensors import write_safetensors
@@ -110,8 +110,14 @@ def truncate(job: Truncation, on_progress: Progress | None = None) -> Truncation
     Raises AdapterError or ModelFileError for an unsound source, ConversionError if the output
     cannot be written.
     """
-    require_new(job.output, inputs=(job.source,), force=job.force)
-    if job.source.is_dir():
+    is_folder = job.source.is_dir()
+    require_new(
+        job.output,
+        inputs=[job.source / name for name in FILE_NAMES] if is_folder else [job.source],
+        force=job.force,
+        names=FILE_NAMES if is_folder else None,
+    )
+    if is_folder:
         folder = scan_folder(job.source)
         if folder.problems:
             raise AdapterError(f"{folder.file.path}:{listed(folder.problems)}")
@@ -233,7 +239,9 @@ def _write_peft(
         a, b = decomposed[module].factors(ranks[module])
         tensors[pair.a.name], tensors[pair.b.name] = a, b
     needed_bytes = sum(tensor.nbytes for tensor in tensors.values())
-    with new_folder(job.output, force=job.force, needed_bytes=needed_bytes) as temporary:
+    with new_folder(
+        job.output, FILE_NAMES, force=job.force, needed_bytes=needed_bytes
+    ) as temporary:
         (temporary / CONFIG_NAME).write_text(json.dumps(config, indent=2), "utf-8")
         with (temporary / WEIGHTS_NAME).open("wb") as file:
             write_safetensors(file, tensors, {"format": "pt"})

@@ -458,6 +458,16 @@ def test_an_output_is_not_replaced_unasked(base: Path, peft: Path, tmp_path: Pat
     assert output.stat().st_size > 1000
 
 
+def test_not_even_force_replaces_an_input(base: Path, make_peft: MakePeft, tmp_path: Path) -> None:
+    folder = make_peft()
+    weights = folder / "adapter_model.safetensors"
+    content = weights.read_bytes()
+    with pytest.raises(ConversionError, match="would replace its own input"):
+        convert_lora(LoraConversion(folder, base, weights, force=True))
+    assert weights.read_bytes() == content
+    convert_lora(LoraConversion(folder, base, folder / "adapter.gguf"))
+
+
 def test_the_output_folder_has_to_exist(base: Path, peft: Path, tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="does not exist; make it first"):
         convert_lora(LoraConversion(peft, base, tmp_path / "nowhere" / "a.gguf"))

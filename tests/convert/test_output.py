@@ -9,8 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from lorid_edge.convert.output import new_file, new_folder, require_free, scratch_file
+from lorid_edge.convert.output import (
+    new_file,
+    new_folder,
+    require_free,
+    require_new,
+    scratch_file,
+)
 from lorid_edge.errors import ConversionError
+
+
+@pytest.fixture
+def ended_process() -> int:
+    """The id of a process that was, and is no more."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -42,11 +56,77 @@ def test_a_folder_is_replaced_only_when_the_new_one_is_complete(tmp_path: Path) 
     target = tmp_path / "out"
     target.mkdir()
     (target / "old").write_text("old")
-    with new_folder(target, force=True) as temporary:
+    with new_folder(target, ("new", "old"), force=True) as temporary:
         (temporary / "new").write_text("new")
         assert (target / "old").exists()
     assert [path.name for path in target.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    (target / "notes").mkdir(parents=True)
+    (target / "new").write_text("old")
+    with (
+        pytest.raises(ConversionError, match="out holds notes, which is not written here"),
+        new_folder(target, ("new",), force=True),
+    ):
+        pass
+    assert sorted(path.name for path in target.iterdir()) == ["new", "notes"]
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+    target, link = tmp_path / "disk" / "out", tmp_path / "out"
+    target.mkdir(parents=True)
+    link.symlink_to(target)
+    with new_folder(link, ("new",), force=True) as temporary:
+        (temporary / "new").write_text("new")
+    assert link.is_symlink()
+    assert (target / "new").read_text() == "new"
+    assert list((tmp_path / "disk").iterdir()) == [target]
+
+
+def test_the_working_folder_can_be_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    monkeypatch.chdir(target)
+    with new_folder(Path(), ("new",), force=True) as temporary:
+        (temporary / "new").write_text("new")
+    assert [path.name for path in target.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("has_successor", [False, True])
+def test_a_folder_put_aside_by_a_killed_process_is_not_lost(
+    has_successor: bool, tmp_path: Path, ended_process: int
+) -> None:
+    target = tmp_path / "out"
+    aside = tmp_path / f".out.{ended_process}.old"
+    aside.mkdir()
+    (aside / "old").write_text("old")
+    if has_successor:
+        target.mkdir()
+        (target / "new").write_text("new")
+    with (
+        pytest.raises(ConversionError, match="exists already"),
+        new_folder(target, ("new", "old")),
+    ):
+        pass
+    assert [path.name for path in target.iterdir()] == ["new" if has_successor else "old"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_input_is_never_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    source = folder / "weights"
+    source.write_text("x")
+    (tmp_path / "link").symlink_to(folder)
+    for path, names in ((source, None), (folder, ("weights",)), (tmp_path / "link", ("weights",))):
+        with pytest.raises(ConversionError, match="would replace its own input"):
+            require_new(path, inputs=[source], force=True, names=names)
+    require_new(folder / "converted", inputs=[source])
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
@@ -88,7 +168,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         pass
     with pytest.raises(ConversionError, match="is a folder"), new_file(tmp_path):
         pass
-    with pytest.raises(ConversionError, match="is a file"), new_folder(tmp_path / "there"):
+    with pytest.raises(ConversionError, match="is a file"), new_folder(tmp_path / "there", ()):
         pass
 
 

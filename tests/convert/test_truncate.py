@@ -170,3 +170,18 @@ def test_unsound_sources_are_refused(base: Path, adapter: Path, tmp_path: Path) 
     with pytest.raises(ConversionError, match="would replace its own input"):
         truncate(Truncation(adapter, adapter, rank=2, force=True))
     assert not list(tmp_path.iterdir())
+
+
+def test_not_even_force_replaces_the_folder_of_an_input(
+    make_peft: MakePeft, tmp_path: Path
+) -> None:
+    folder = make_peft(name="adapter")
+    (tmp_path / "notes").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConversionError, match="would replace its own input"):
+        truncate(Truncation(folder, folder, rank=2, force=True))
+    with pytest.raises(ConversionError, match="holds adapter, which is not written here"):
+        truncate(Truncation(folder, tmp_path, rank=2, force=True))
+    assert sorted(tmp_path.rglob("*")) == before
+    for _ in range(2):
+        truncate(Truncation(folder, folder / "small", rank=2, force=True))
