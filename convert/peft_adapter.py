@@ -137,5 +137,5 @@ def _target_problems(folder: PeftFolder, layout: Architecture) -> Iterator[str]:
         if config.is_targeted(module) and layout.weight_of(module) not in present:
             yield f"{module}: targeted by the configuration, but not complete in the file"
     for module in folder.pairs:
-        if not config.is_targeted(module):
+        if layout.weight_of(module) is not None and not config.is_targeted(module):
             yield f"{module}: in the file, but no target of the configuration"

@@ -19,8 +19,11 @@ from lorid_edge.errors import AdapterError
 
 CONFIG_NAME = "adapter_config.json"
 MAX_CONFIG_BYTES = 2**20
+MAX_MODULE_CHARACTERS = 100
+"""Of a module's path. Those of known models have about half of it."""
+
 _MAX_PATTERN_LENGTH = 300
-_MAX_REPEATS = 4  # of * + { in one pattern: matching stays polynomial, and of low degree
+_MAX_STEPS = 10**8  # far more than are ever taken: each repeat has fewer places than the one before
 
 _NAMES_OF_LINEAR = "all-linear"
 _UNSUPPORTED = {
@@ -154,33 +157,50 @@ def _unsupported(document: dict[str, Any]) -> Iterator[str]:
 
 def _pattern_problems(config: PeftConfig) -> Iterator[str]:
     named = {"target_modules": config.target_modules, "exclude_modules": config.exclude_modules}
-    patterns = [(key, value) for key, value in named.items() if isinstance(value, str)]
-    patterns += [("rank_pattern", key) for key in config.rank_pattern or {}]
-    patterns += [("alpha_pattern", key) for key in config.alpha_pattern or {}]
-    for field, pattern in patterns:
-        problem = _pattern_problem(pattern)
+    patterns = [(key, value, value) for key, value in named.items() if isinstance(value, str)]
+    patterns += [("rank_pattern", key, _at_the_end(key)) for key in config.rank_pattern or {}]
+    patterns += [("alpha_pattern", key, _at_the_end(key)) for key in config.alpha_pattern or {}]
+    for field, pattern, whole in patterns:
+        problem = _pattern_problem(pattern, whole)
         if problem is not None:
             yield f"{field}: the pattern {pattern[:80]!r} {problem}"
 
 
-def _pattern_problem(pattern: str) -> str | None:
+def _pattern_problem(pattern: str, whole: str) -> str | None:
+    """Why `pattern`, which is matched as part of `whole`, is not used; None if it may be."""
     if len(pattern) > _MAX_PATTERN_LENGTH:
         return f"is longer than {_MAX_PATTERN_LENGTH} characters"
-    if len(re.findall(r"[*+{]", pattern)) > _MAX_REPEATS or re.search(r"\)\s*[*+{]", pattern):
+    plain = re.sub(r"(?s)\\.", "_", pattern).replace("(?:", "(")
+    if "(?" in plain or "#" in plain:
+        return "holds # or a group (?...) other than (?:...)"
+    if re.search(r"\)[*+{]", plain) or _most_steps(plain) > _MAX_STEPS:
         return "repeats too much to be matched safely; name the modules instead"
     try:
-        re.compile(pattern)
+        re.compile(whole)
     except (re.error, OverflowError, RecursionError) as error:
         return f"is no regular expression ({error})"
     return None
 
 
+def _most_steps(plain: str) -> int:
+    """How many ways there are at most to try a pattern without escapes on a module's path.
+
+    A repeat can end at any character, and an alternative or an optional part doubles the ways.
+    """
+    repeats, choices = len(re.findall(r"[*+{]", plain)), len(re.findall(r"[|?]", plain))
+    return int(MAX_MODULE_CHARACTERS**repeats * 2**choices)
+
+
 def _lookup(patterns: dict[str, Any] | None, module: str, default: Any) -> Any:
     """The value of the first pattern that matches the end of the path."""
     for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
+        if re.match(_at_the_end(pattern), module):
             return value
     return default
+
+
+def _at_the_end(pattern: str) -> str:
+    return rf"(.*\.)?({pattern})$"
 
 
 def _is_named(names: list[str] | str, module: str) -> bool:

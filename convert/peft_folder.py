@@ -13,7 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from lorid_edge.convert.ggml import FloatArray
-from lorid_edge.convert.peft_config import CONFIG_NAME, PeftConfig, read_config
+from lorid_edge.convert.peft_config import (
+    CONFIG_NAME,
+    MAX_MODULE_CHARACTERS,
+    PeftConfig,
+    read_config,
+)
 from lorid_edge.errors import AdapterError
 from lorid_edge.formats.adapter_card import CARD_NAME, AdapterCard, read_card
 from lorid_edge.formats.safetensors import SafetensorsFile, StoredTensor, read_safetensors
@@ -89,6 +94,8 @@ def scan_folder(path: Path) -> PeftFolder:
         match = _KEY.fullmatch(name)
         if match is None:
             problems.append(f"{name}: {_explain_unexpected(name)}")
+        elif len(match["module"]) > MAX_MODULE_CHARACTERS:
+            problems.append(f"{name[:80]}...: longer than {MAX_MODULE_CHARACTERS} characters")
         elif match["side"] in halves.setdefault(match["module"], {}):
             problems.append(f"{name}: a second adapter for the same module")
         else:

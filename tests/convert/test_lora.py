@@ -337,6 +337,14 @@ WRONG_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "alpha nan": ({"lora_alpha": float("nan")}, "lora_alpha"),
     "slow pattern": ({"alpha_pattern": {"(a+)+b": 1}}, "repeats too much"),
     "slower pattern": ({"target_modules": ".*.*.*.*.*x"}, "repeats too much"),
+    "optional parts": ({"target_modules": ".?" * 30 + "x"}, "repeats too much"),
+    "empty alternatives": ({"target_modules": "(|)" * 30 + "x"}, "repeats too much"),
+    "pattern with a comment": ({"target_modules": "(?x)(a|a) # \n*"}, "other than (?:...)"),
+    "pattern with a flag": ({"rank_pattern": {"(?i)q_proj": 4}}, "other than (?:...)"),
+    "pattern that cannot be embedded": (
+        {"alpha_pattern": {"q_proj)|(*": 4}},
+        "is no regular expression",
+    ),
     "broken pattern": ({"target_modules": "q_proj("}, "is no regular expression"),
     "tokens": ({"trainable_token_indices": [1]}, "trainable_token_indices is set"),
 }
@@ -456,6 +464,31 @@ def test_an_output_is_not_replaced_unasked(base: Path, peft: Path, tmp_path: Pat
     assert output.read_text() == "mine"
     convert_lora(LoraConversion(peft, base, output, force=True))
     assert output.stat().st_size > 1000
+
+
+def test_usual_patterns_are_safe_enough(base: Path, make_peft: MakePeft, tmp_path: Path) -> None:
+    modules = "q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj"
+    for number, pattern in enumerate(
+        [
+            rf"^model\.layers\.\d+\.(?:self_attn|mlp)\.(?:{modules})$",
+            rf".*layers.*\.(self_attn|mlp)\.({modules})",
+            r".*model.*layers.*_proj",
+        ]
+    ):
+        folder = make_peft(RandomAdapter(settings={"target_modules": pattern}), name=f"{number}")
+        convert_lora(LoraConversion(folder, base, tmp_path / f"{number}.gguf"))
+
+
+def test_a_module_of_an_endless_name_is_refused_before_it_is_matched(
+    base: Path, make_peft: MakePeft, tmp_path: Path
+) -> None:
+    folder = make_peft(RandomAdapter(settings={"target_modules": ".*.*.*.*!"}))
+    name = "a" * 3000
+    change_tensors(
+        folder, **{f"{name}.lora_A.weight": matrix(16, 64), f"{name}.lora_B.weight": matrix(64, 16)}
+    )
+    with pytest.raises(AdapterError, match=r"a{80}\.\.\.: longer than 100 characters"):
+        convert_lora(LoraConversion(folder, base, tmp_path / "a.gguf"))
 
 
 def test_not_even_force_replaces_an_input(base: Path, make_peft: MakePeft, tmp_path: Path) -> None:
