@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorid_edge.child import module_command
 from lorid_edge.convert.output import Progress, new_file, require_new
 from lorid_edge.engine import native
 from lorid_edge.engine.threads import choose_threads
@@ -108,7 +109,7 @@ def run_quantizer(
     threads = choose_threads(None).threads
     arguments = [str(source), str(target), name, str(threads), str(int(allow_requantize))]
     child = subprocess.Popen(
-        [sys.executable, "-m", "lorid_edge.convert.quantize", *arguments],
+        module_command("lorid_edge.convert.quantize", *arguments),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

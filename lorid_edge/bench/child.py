@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Literal
 
 from lorid_edge.bench.figures import Measurement, Progress
 from lorid_edge.bench.settings import BenchSettings
+from lorid_edge.child import module_command
 from lorid_edge.errors import LoridError
 
 WORKER = "lorid_edge.bench.worker"
@@ -36,7 +36,7 @@ def run_child(
     """
     arguments = [task, settings.model_dump_json(), str(home), str(state)]
     with subprocess.Popen(
-        [sys.executable, "-m", WORKER, *arguments],
+        module_command(WORKER, *arguments),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,

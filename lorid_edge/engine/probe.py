@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import platform
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorid_edge.child import module_command
 from lorid_edge.engine import native
 from lorid_edge.errors import EngineError
 
@@ -88,14 +88,10 @@ def _run(base: Path) -> ProbeResult:
 
 def _crash_of_child(base: Path, *, use_extra_buffers: bool) -> str | None:
     """None if a child decodes, else how it ended."""
-    command = [sys.executable, "-m", __name__, str(base), str(int(use_extra_buffers))]
-    # The child must find this very package, wherever the parent found it.
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
+    command = module_command(__name__, str(base), str(int(use_extra_buffers)))
     try:
         child = subprocess.run(
             command,
-            env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=TIMEOUT_SECONDS,
