@@ -12,7 +12,9 @@ import gguf
 import numpy as np
 import pytest
 
+from lorid_edge.convert.gguf_adapter import read_gguf_adapter
 from lorid_edge.errors import AdapterError, ModelFileError
+from lorid_edge.formats.adapter_padding import RANK_STEP, write_padded
 from lorid_edge.formats.adapters import check_adapter, read_adapter
 from lorid_edge.formats.base_model import check_base
 from lorid_edge.formats.gguf import read_gguf
@@ -447,6 +449,49 @@ def test_embeddings_that_are_the_output_too_cannot_be_adapted(tmp_path: Path) ->
         check_adapter(path, base)
 
 
+def test_an_adapter_that_acts_only_from_a_mark_on_is_refused(
+    base_path: Path, tmp_path: Path
+) -> None:
+    key = "adapter.alora.invocation_tokens"
+    metadata = adapter_metadata(adapter__alora__invocation_tokens=("array", [7]))
+    path = write(tmp_path / "lora.gguf", metadata, GOOD_LORA)
+    written = key.encode() + struct.pack("<II", 9, 5)  # gguf writes int32; uint32 is the rule
+    assert written in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(written, key.encode() + struct.pack("<II", 9, 4)))
+    with pytest.raises(AdapterError, match="invocation_tokens is set"):
+        check_adapter(path, check_base(base_path))
+
+
+def test_a_row_may_be_stored_as_a_vector(base_path: Path, tmp_path: Path) -> None:
+    """ggml takes absent dimensions as 1, so an adapter of rank 1 may lack one."""
+    tensors = {
+        f"{QUERY}.lora_a": np.ones(WIDTH, np.float32),
+        f"{QUERY}.lora_b": np.ones((WIDTH, 1), np.float32),
+    }
+    path = write(tmp_path / "lora.gguf", adapter_metadata(), tensors)
+    assert check_adapter(path, check_base(base_path)).rank == 1
+    a, b = read_gguf_adapter(path).load(QUERY)
+    assert (a.shape, b.shape) == ((1, WIDTH), (WIDTH, 1))
+    assert write_padded(path, tmp_path / "padded.gguf")
+    assert check_adapter(tmp_path / "padded.gguf", check_base(base_path)).rank == RANK_STEP
+
+
+def test_stacks_of_experts_are_used_as_they_are(tmp_path: Path) -> None:
+    name, experts = "blk.0.ffn_up_exps.weight", 3
+    tensors = {**BASE_TENSORS, name: np.ones((experts, HIDDEN, WIDTH), np.float32)}
+    base = check_base(write(tmp_path / "base.gguf", BASE_METADATA, tensors))
+    stacks = {
+        f"{name}.lora_a": np.ones((experts, 4, WIDTH), np.float32),
+        f"{name}.lora_b": np.ones((experts, HIDDEN, 4), np.float32),
+    }
+    path = write(tmp_path / "lora.gguf", adapter_metadata(), stacks)
+    assert check_adapter(path, base).rank == 4
+    assert not write_padded(path, tmp_path / "padded.gguf")
+    assert not (tmp_path / "padded.gguf").exists()
+    with pytest.raises(AdapterError, match="are stacks, expected matrices"):
+        read_adapter(path)
+
+
 def test_an_adapter_is_read_without_its_base(tmp_path: Path) -> None:
     path = write(tmp_path / "lora.gguf", adapter_metadata(), GOOD_LORA)
     assert read_adapter(path).tensors[f"{QUERY}.lora_a"].shape == (WIDTH, 8)
@@ -467,13 +512,32 @@ def test_the_base_hash_can_be_ignored(base_path: Path, tmp_path: Path) -> None:
     assert info.base_sha256 == "a" * 64
 
 
-def test_all_that_does_not_fit_is_reported_at_once(base_path: Path, tmp_path: Path) -> None:
-    metadata = adapter_metadata(
-        general__architecture=("string", "llama"), adapter__lora__alpha=("float32", -1.0)
-    )
+def test_what_does_not_fit_is_reported_at_once(base_path: Path, tmp_path: Path) -> None:
+    metadata = adapter_metadata(adapter__lora__alpha=("float32", -1.0))
     tensors = {**lora(8, QUERY, 16, WIDTH), f"{DOWN}.lora_b": np.ones((WIDTH, 8), np.float32)}
     path = write(tmp_path / "lora.gguf", metadata, tensors)
     with pytest.raises(AdapterError) as caught:
-        check_adapter(path, check_base(base_path), base_sha256="c" * 64)
-    for part in ("'llama'", "is -1.0", f"{QUERY}.lora_a", f"{DOWN}.lora_b", "SHA-256 bbbb"):
+        check_adapter(path, check_base(base_path), base_sha256=BASE_SHA256)
+    for part in ("is -1.0", f"{QUERY}.lora_a", f"{DOWN}.lora_b"):
         assert part in str(caught.value)
+
+
+def test_an_adapter_of_another_base_is_a_short_message(base_path: Path, tmp_path: Path) -> None:
+    misfits = {
+        name: values
+        for layer in range(100)
+        for name, values in lora(8, f"blk.{layer}.attn_q.weight", 16, WIDTH).items()
+    }
+    path = write(tmp_path / "lora.gguf", adapter_metadata(), misfits)
+    with pytest.raises(AdapterError, match=r"and 95 more$") as caught:
+        check_adapter(path, check_base(base_path), base_sha256=BASE_SHA256)
+    assert len(str(caught.value).splitlines()) == 7
+
+    metadata = adapter_metadata(general__architecture=("string", "llama"))
+    path = write(tmp_path / "llama.gguf", metadata, misfits)
+    with pytest.raises(AdapterError) as caught:
+        check_adapter(path, check_base(base_path), base_sha256="c" * 64)
+    assert [line.split()[0] for line in str(caught.value).splitlines()[1:]] == [
+        "architecture",
+        "made",
+    ]

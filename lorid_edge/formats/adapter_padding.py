@@ -27,7 +27,8 @@ def write_padded(source: Path, target: Path) -> bool:
     """Write the adapter with its rank raised to a multiple of `RANK_STEP`; it adds the same.
 
     Returns False, and writes nothing, where that is not needed, or not possible: matrices of
-    different ranks share one alpha, and those of an embedding lie the other way round.
+    different ranks share one alpha, those of an embedding lie the other way round, and those of
+    experts are stacks.
 
     Args:
         source: an adapter that `check_adapter` has accepted.
@@ -40,6 +41,8 @@ def write_padded(source: Path, target: Path) -> bool:
     pairs = pair_up(adapter)
     ranks = {b.shape[0] for _, b in pairs.values()}
     if len(ranks) != 1 or any(name.endswith(EMBEDDING_SUFFIX) for name in pairs):
+        return False
+    if any(len(tensor.shape) != 2 for pair in pairs.values() for tensor in pair):
         return False
     (rank,) = ranks
     padded = -(-rank // RANK_STEP) * RANK_STEP

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 
@@ -28,6 +28,7 @@ INVOCATION_KEY = "adapter.alora.invocation_tokens"
 EMBEDDING_SUFFIX = "token_embd.weight"
 OUTPUT_WEIGHT = "output.weight"
 
+_MAX_TENSOR_PROBLEMS = 5
 _SUFFIX_A, _SUFFIX_B = ".lora_a", ".lora_b"
 # The others cannot be multiplied with activations: ggml would abort at the first decode.
 _UNUSABLE_TYPES = frozenset({"I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K"})
@@ -77,18 +78,19 @@ def check_adapter(
 
     `base_sha256` is the SHA-256 of the base, 64 lower-case hex digits; where both it and the
     adapter's own `lorid.base_sha256` are known they must agree, unless `ignore_base_hash`.
-    Raises ModelFileError if the file is no sound GGUF, AdapterError with all that does not fit.
+    Raises ModelFileError if the file is no sound GGUF, AdapterError with what does not fit: all of
+    the metadata, and the first few tensors.
     """
     adapter = _read(path)
     expected_sha256 = None if ignore_base_hash else base_sha256
     pairs = pair_up(adapter)
-    problems = [
-        *_metadata_problems(adapter),
-        *_base_problems(adapter, base, expected_sha256),
-        *_unpaired_problems(adapter, pairs),
-    ]
-    for name, (a, b) in pairs.items():
-        problems.extend(_pair_problems(name, a, b, base))
+    wrong_base = list(_base_problems(adapter, base, expected_sha256))
+    problems = [*_metadata_problems(adapter), *wrong_base]
+    if not wrong_base:  # of another base, no shape can be expected to fit
+        tensor_problems = list(_unpaired_problems(adapter, pairs))
+        for name, (a, b) in pairs.items():
+            tensor_problems.extend(_pair_problems(name, a, b, base))
+        problems += _first_few(tensor_problems)
     alpha = adapter.metadata.get(ALPHA_KEY)
     if problems or not isinstance(alpha, float):
         lines = "".join(f"\n  {problem}" for problem in problems)
@@ -109,16 +111,15 @@ def check_adapter(
 def read_adapter(path: str | Path) -> GgufFile:
     """Read the adapter at `path` without its base; its pairs are complete and of one rank each.
 
-    Raises ModelFileError if the file is no sound GGUF, AdapterError with all its problems.
+    Raises ModelFileError if the file is no sound GGUF, AdapterError with its problems.
     """
     adapter = _read(path)
     pairs = pair_up(adapter)
-    problems = [*_metadata_problems(adapter), *_unpaired_problems(adapter, pairs)]
+    tensor_problems = list(_unpaired_problems(adapter, pairs))
     for name, (a, b) in pairs.items():
-        problems.extend(_type_problems(a, b))
-        rank_of_a = a.shape[0] if name.endswith(EMBEDDING_SUFFIX) else a.shape[-1]
-        if len(a.shape) != 2 or len(b.shape) != 2 or rank_of_a != b.shape[0]:
-            problems.append(f"{name}: lora_a {a.shape} and lora_b {b.shape} do not belong together")
+        tensor_problems.extend(_type_problems(a, b))
+        tensor_problems.extend(_rank_problems(name, a, b))
+    problems = [*_metadata_problems(adapter), *_first_few(tensor_problems)]
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
         raise AdapterError(f"{adapter.path} is no sound adapter:{lines}")
@@ -136,13 +137,30 @@ def _read(path: str | Path) -> GgufFile:
 
 
 def pair_up(adapter: GgufFile) -> dict[str, tuple[TensorInfo, TensorInfo]]:
-    """The complete pairs (lora_a, lora_b) by the name of the weight that they change."""
+    """The complete pairs (lora_a, lora_b) by the name of the weight that they change.
+
+    Their shapes have two dimensions or more: a single row, which may be stored as a vector, too.
+    """
     names = [name.removesuffix(_SUFFIX_A) for name in adapter.tensors if name.endswith(_SUFFIX_A)]
     return {
-        name: (adapter.tensors[name + _SUFFIX_A], adapter.tensors[name + _SUFFIX_B])
+        name: (
+            _as_matrix(adapter.tensors[name + _SUFFIX_A]),
+            _as_matrix(adapter.tensors[name + _SUFFIX_B]),
+        )
         for name in names
         if name + _SUFFIX_B in adapter.tensors
     }
+
+
+def _as_matrix(tensor: TensorInfo) -> TensorInfo:
+    shape = _without_ones(tensor.shape)
+    return replace(tensor, shape=shape + (1,) * (2 - len(shape)))
+
+
+def _first_few(problems: list[str]) -> list[str]:
+    """As many as are worth reading: what is wrong with one tensor mostly is with all."""
+    left_out = len(problems) - _MAX_TENSOR_PROBLEMS
+    return problems if left_out <= 0 else [*problems[:-left_out], f"and {left_out} more"]
 
 
 def _metadata_problems(adapter: GgufFile) -> Iterator[str]:
@@ -157,6 +175,8 @@ def _metadata_problems(adapter: GgufFile) -> Iterator[str]:
     alpha = adapter.metadata.get(ALPHA_KEY)
     if isinstance(alpha, float) and not (isfinite(alpha) and alpha > 0):
         yield f"{ALPHA_KEY} is {alpha}, expected a positive number"
+    if adapter.metadata.get(INVOCATION_KEY):
+        yield f"{INVOCATION_KEY} is set: here an adapter acts on all tokens, not from a mark on"
     role = adapter.text(ROLE_KEY)
     if role and role not in {known.value for known in Role}:
         yield f"{ROLE_KEY} is {role!r}, expected one of {', '.join(known.value for known in Role)}"
@@ -198,6 +218,15 @@ def _type_problems(a: TensorInfo, b: TensorInfo) -> Iterator[str]:
     for tensor in (a, b):
         if tensor.type in _UNUSABLE_TYPES:
             yield f"{tensor.name}: its type {tensor.type} cannot be used as a LoRA matrix"
+
+
+def _rank_problems(name: str, a: TensorInfo, b: TensorInfo) -> Iterator[str]:
+    """What speaks against multiplying the two, whatever the base."""
+    rank_of_a = a.shape[0] if name.endswith(EMBEDDING_SUFFIX) else a.shape[1]
+    if len(a.shape) != 2 or len(b.shape) != 2:
+        yield f"{name}: lora_a {a.shape} and lora_b {b.shape} are stacks, expected matrices"
+    elif rank_of_a != b.shape[0]:
+        yield f"{name}: lora_a {a.shape} and lora_b {b.shape} do not belong together"
 
 
 def _pair_problems(name: str, a: TensorInfo, b: TensorInfo, base: GgufFile) -> Iterator[str]:
