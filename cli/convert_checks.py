@@ -11,7 +11,7 @@ import typer
 from lorid_edge.errors import UsageError
 
 from . import streams
-from .converting import as_json, base_path, progress
+from .converting import as_json, base_path, progress, user_path
 
 if TYPE_CHECKING:
     from lorid_edge.convert.verification import Comparison
@@ -33,9 +33,10 @@ def inspect(
     Example: lorid-edge convert inspect adapter.gguf
     """
     from lorid_edge.convert.inspection import inspect as look
+    from lorid_edge.convert.peft_config import CONFIG_NAME
 
-    folder = Path(path).expanduser()
-    found = look(folder if folder.is_dir() else base_path(path))
+    folder = user_path(path)
+    found = look(folder if (folder / CONFIG_NAME).is_file() else base_path(path))
     if json_wanted:
         return as_json(
             kind=found.kind,

@@ -18,21 +18,22 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def base_path(name_or_path: str) -> Path:
-    """The file at that path, else the base of the pack of that name.
+    """The file at that path, else the base of the pack of that name or in that folder.
 
     Raises ModelFileError if there is neither, PackError if the pack's base is not here.
     """
+    from lorid_edge.packs.manifest import MANIFEST_NAME
     from lorid_edge.packs.store import PackStore
 
-    path = Path(name_or_path).expanduser()
-    store = PackStore()
-    if path.is_file() or name_or_path not in store.known():
-        if not path.is_file():
-            raise ModelFileError(
-                f"{name_or_path}: no such file, and no pack of that name; "
-                f"known packs are {', '.join(store.known())}"
-            )
+    path = user_path(name_or_path)
+    if path.is_file():
         return path
+    store = PackStore()
+    if name_or_path not in store.known() and not (path / MANIFEST_NAME).is_file():
+        raise ModelFileError(
+            f"{name_or_path}: no such file, and no pack of that name or in that folder; "
+            f"known packs are {', '.join(store.known())}"
+        )
     pack = store.find(name_or_path)
     if not pack.is_present:
         raise PackError(
@@ -40,6 +41,14 @@ def base_path(name_or_path: str) -> Path:
             f"run: lorid-edge packs pull {pack.reference}"
         )
     return pack.base_path
+
+
+def user_path(text: str) -> Path:
+    """The path that the user means by `text`. Raises UsageError if `~` is nobody's."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{text}: {error}") from error
 
 
 def require_choice(option: str, value: str, choices: tuple[str, ...]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from lorid_edge.engine.memory import available_bytes
 from lorid_edge.engine.threads import choose_threads
-from lorid_edge.errors import LoridError
+from lorid_edge.errors import AdapterError, LoridError, ModelFileError
 from lorid_edge.loading import LoadSettings, required_bytes
 from lorid_edge.machine import processor_name
 from lorid_edge.packs.places import is_offline
@@ -165,7 +165,7 @@ def _pack(store: PackStore, name: str, keep: Callable[[VerifiedPack], None]) -> 
             return _absent_pack(label, pack)
         verified = store.open(pack)
     except LoridError as error:
-        return Finding(label, State.BROKEN, str(error), f"lorid-edge packs pull {name}")
+        return Finding(label, State.BROKEN, str(error), _fix_of(error, name))
     keep(verified)
     needed, free = required_bytes(verified, LoadSettings()), available_bytes()
     details = {"needed_bytes": needed, "fits": needed <= free}
@@ -174,6 +174,15 @@ def _pack(store: PackStore, name: str, keep: Callable[[VerifiedPack], None]) -> 
         return Finding(label, State.OK, text, None, details)
     advice = "close other programs, use --low-memory or a smaller --width, or a smaller pack"
     return Finding(label, State.WARNING, f"{text}, too much now", advice, details)
+
+
+def _fix_of(problem: LoridError, name: str) -> str:
+    """Only a base can be fetched again; manifest and adapters are the pack's own."""
+    if isinstance(problem, ModelFileError):
+        return f"lorid-edge packs pull {name}"
+    if isinstance(problem, AdapterError):
+        return "put the right file there, or install the pack anew"
+    return "correct what is named there"
 
 
 def _absent_pack(label: str, pack: Pack) -> Finding:

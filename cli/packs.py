@@ -128,8 +128,15 @@ def verify(
     from lorid_edge.packs.store import PackStore
 
     store = PackStore()
-    packs = [store.find(name) for name in names] if names else _present(store.known())
-    reports = {pack.reference: store.verify(pack) for pack in packs}
+    reports: dict[str, list[str]] = {}
+    for name in names or store.known():
+        try:
+            pack = store.find(name)
+        except PackError as problem:
+            reports[name] = [str(problem)]
+            continue
+        if names or pack.base_path.exists():
+            reports[name] = store.verify(pack)
     if as_json:
         entries = [{"name": name, "problems": found} for name, found in reports.items()]
         _print_json({"ok": not any(reports.values()), "packs": entries})
@@ -173,13 +180,6 @@ def remove(
         _print_json({"name": pack.name, "freed_bytes": removal.freed_bytes, "note": removal.note})
     else:
         streams.result(removal.note)
-
-
-def _present(names: list[str]) -> list[Pack]:
-    from lorid_edge.packs.store import PackStore
-
-    store = PackStore()
-    return [pack for pack in map(store.find, names) if pack.base_path.exists()]
 
 
 def _description(pack: Pack) -> dict[str, Any]:

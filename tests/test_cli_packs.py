@@ -106,6 +106,26 @@ def test_verify_without_names_checks_those_here(runner: CliRunner) -> None:
     assert result.stdout == "tiny: all files are as they should be\n"
 
 
+def test_a_broken_pack_stops_no_command_for_the_others(
+    runner: CliRunner, install_base: Callable[[Path], Path], empty_home: Path
+) -> None:
+    install_base(empty_home)
+    for name, content in (("mine", "schema = 1\n"), ("other", f"schema = {'1' * 5000}\n")):
+        folder = empty_home / "packs" / name
+        folder.mkdir(parents=True)
+        (folder / "pack.toml").write_text(content)
+    checked = runner.invoke(app, ["packs", "verify", "--json"])
+    assert checked.exit_code == 1
+    problems = {pack["name"]: pack["problems"] for pack in json.loads(checked.stdout)["packs"]}
+    assert problems["tiny"] == []
+    assert "not a valid manifest" in problems["mine"][0]
+    assert "not valid TOML" in problems["other"][0]
+    listed = runner.invoke(app, ["packs", "list", "--json"])
+    assert listed.exit_code == 0
+    names = [pack["name"] for pack in json.loads(listed.stdout)["packs"]]
+    assert {"tiny", "mine", "other"} <= set(names)
+
+
 def test_pull_and_remove(
     runner: CliRunner, tiny_base: Path, empty_home: Path, brief_pack: Path, tmp_path: Path
 ) -> None:
@@ -157,6 +177,24 @@ def test_doctor_names_what_is_broken(runner: CliRunner, tiny_base: Path, empty_h
     assert len(broken) == 1
     assert "pack tiny" in broken[0]
     assert "-> lorid-edge packs pull tiny" in result.stdout
+
+
+def test_doctor_sends_nobody_to_fetch_what_cannot_be_fetched(
+    runner: CliRunner, install_base: Callable[[Path], Path], empty_home: Path, brief_pack: Path
+) -> None:
+    install_base(empty_home)
+    manifest = (brief_pack / "pack.toml").read_text("utf-8")
+    adapter = f'adapter = {{ file = "deep.gguf", sha256 = "{"0" * 64}" }}\n'
+    heading = "[roles.deep_reasoner]\n"
+    for name, content in (("a", manifest.replace(heading, heading + adapter)), ("b", "schema = 2")):
+        folder = empty_home / "packs" / name
+        folder.mkdir(parents=True)
+        (folder / "pack.toml").write_text(content, "utf-8")
+        (folder / "deep.gguf").write_bytes(b"another")
+    report = json.loads(runner.invoke(app, ["doctor", "--json"]).stdout)
+    fixes = {finding["name"]: finding["fix"] for finding in report["findings"]}
+    assert fixes["pack a"] == "put the right file there, or install the pack anew"
+    assert fixes["pack b"] == "correct what is named there"
 
 
 def test_the_folders_of_the_checkout_are_no_top_level_packages(tmp_path: Path) -> None:

@@ -253,7 +253,7 @@ def _checked_base(pack: Pack, rehash: bool) -> GgufFile:
         )
     base = check_base(path)
     if base.architecture != expected.architecture:
-        raise ModelFileError(
+        raise PackError(
             f"{path}: architecture {base.architecture!r}, the manifest of {pack.name} says "
             f"{expected.architecture!r}; correct {pack.folder / MANIFEST_NAME}"
         )
@@ -283,7 +283,10 @@ def _checked_adapter(
     if base is None:
         return None
     base_sha256 = pack.manifest.base.sha256
-    info = check_adapter(path, base, base_sha256=base_sha256, ignore_base_hash=ignore_base_hash)
+    try:
+        info = check_adapter(path, base, base_sha256=base_sha256, ignore_base_hash=ignore_base_hash)
+    except ModelFileError as error:
+        raise AdapterError(str(error)) from error
     if info.base_sha256 not in (None, base_sha256):
         _LOGGER.warning("%s was made for another base; what it writes may be nonsense", path)
     if info.role not in (None, role):

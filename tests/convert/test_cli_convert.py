@@ -76,6 +76,17 @@ def test_a_pack_name_is_its_base(run: Run, peft: Path) -> None:
     assert "run: lorid-edge packs pull small" in missing.stderr
 
 
+def test_the_folder_of_a_pack_is_its_base_too(run: Run, brief_pack: Path, tmp_path: Path) -> None:
+    assert "134,515,008" in run("inspect", brief_pack).stdout
+    made = run("quantize", brief_pack, "-o", "q.gguf")
+    assert "is quantized already" in made.stderr
+    (tmp_path / "tiny").mkdir()  # a folder of the user's that only happens to be called so
+    assert "134,515,008" in run("inspect", "tiny").stdout
+    nothing = run("inspect", tmp_path)
+    assert nothing.returncode == 1
+    assert "no pack of that name or in that folder" in nothing.stderr
+
+
 def test_verify_passes_and_fails_with_exit_codes(
     run: Run, base: Path, peft: Path, adapter: Path
 ) -> None:

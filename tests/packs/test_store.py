@@ -124,11 +124,22 @@ def test_a_changed_adapter_is_refused(store: PackStore, full_pack: Pack) -> None
     assert path is not None
     with path.open("ab") as file:
         file.write(b"?")
-    with pytest.raises(AdapterError, match="deep_reasoner has SHA-256"):
+    with pytest.raises(AdapterError, match=r"deep_reasoner has SHA-256 .*; put the right file"):
         store.open(full_pack)
     path.unlink()
     with pytest.raises(AdapterError, match="cannot be read: No such file"):
         store.open(full_pack)
+
+
+def test_an_adapter_that_is_none_is_no_problem_of_the_base(
+    store: PackStore, tmp_path: Path, base_file: Path
+) -> None:
+    adapter = tmp_path / "dr.gguf"
+    adapter.write_bytes(b"GGUF")
+    pack = store.find(write_pack(tmp_path / "own", base_file, [local(base_file)], adapter))
+    store.pull(pack)
+    with pytest.raises(AdapterError, match=r"dr\.gguf"):
+        store.open(pack)
 
 
 def test_an_adapter_of_another_role_is_refused(
@@ -156,7 +167,7 @@ def test_open_reports_several_problems_at_once(store: PackStore, full_pack: Pack
 def test_the_manifest_must_tell_the_architecture(store: PackStore, full_pack: Pack) -> None:
     manifest = full_pack.folder / "pack.toml"
     manifest.write_text(manifest.read_text().replace('"qwen2"', '"llama"'))
-    with pytest.raises(ModelFileError, match=r"'qwen2', the manifest of full says 'llama'"):
+    with pytest.raises(PackError, match=r"'qwen2', the manifest of full says 'llama'"):
         store.open(store.find(full_pack.folder))
 
 
