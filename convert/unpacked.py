@@ -25,6 +25,7 @@ from lorid_edge.errors import ConversionError
 from lorid_edge.formats.base_model import check_base
 from lorid_edge.formats.gguf import GgufFile
 from lorid_edge.loading import weights_identity
+from lorid_edge.packs.download import file_lock
 from lorid_edge.packs.places import Places
 
 MANY_SAMPLES = 8
@@ -87,17 +88,17 @@ def choose_weights(
         if shortage := _shortage(size_bytes, places.home):
             return Weights(None, shortage)
         try:
-            if gains and copy.is_file():
-                check_base(copy)
-            else:
-                _make(base, copy, unpacked_type, on_progress)
-            gains[paced] = _measure_gain(base, copy, paced, choose_threads(threads).threads)
-            _remember(copy, gains)
-        except ConversionError as error:
+            with file_lock(sha256, places):  # another first run would use and delete the same copy
+                gains = _known_gains(copy)
+                if paced not in gains:
+                    if not (gains and copy.is_file()):
+                        _make(base, copy, unpacked_type, on_progress)
+                    check_base(copy)
+                    gains[paced] = _measure_gain(base, copy, paced, choose_threads(threads).threads)
+                    _settle(copy, gains)
+        except (ConversionError, OSError) as error:
             return Weights(None, str(error))
     gain = gains[paced]
-    if max(gains.values()) < LEAST_GAIN:
-        copy.unlink(missing_ok=True)
     if gain < LEAST_GAIN:
         return Weights(None, f"unpacked weights are {gain:.2f} times as fast, which is too little")
     check_base(copy)
@@ -153,7 +154,10 @@ def _measure_gain(base: Path, copy: Path, samples: int, threads: int) -> float:
     return tokens_per_second(copy, samples, threads) / packed
 
 
-def _remember(copy: Path, gains: dict[int, float]) -> None:
+def _settle(copy: Path, gains: dict[int, float]) -> None:
+    """Keep the copy only if it pays, and remember what it gains."""
+    if max(gains.values()) < LEAST_GAIN:
+        copy.unlink(missing_ok=True)
     with new_file(_note(copy), force=True) as temporary:
         temporary.write_text(
             json.dumps({"library": native.library_hash(), "gains": gains}), "utf-8"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,6 +55,18 @@ def test_a_faster_copy_is_made_once_and_remembered(
     written = first.file.stat().st_mtime_ns
     assert choose_weights(packed, SHA256, 16, places) == first
     assert first.file.stat().st_mtime_ns == written
+    assert len(timed) == 2
+
+
+def test_two_first_runs_at_once_share_what_one_of_them_makes(
+    packed: Path, tmp_path: Path, multiplying: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = gain(monkeypatch, 2.0)
+    places = Places(tmp_path / "home")
+    with ThreadPoolExecutor(2) as runs:
+        first, second = runs.map(lambda _: choose_weights(packed, SHA256, 16, places), range(2))
+    assert first == second
+    assert first.file is not None
     assert len(timed) == 2
 
 
