@@ -132,8 +132,8 @@ def verify(
     for name in names or store.known():
         try:
             pack = store.find(name)
-        except PackError as problem:
-            reports[name] = [str(problem)]
+        except PackError as error:
+            reports[name] = [str(error)]
             continue
         if names or pack.base_path.exists():
             reports[name] = store.verify(pack)

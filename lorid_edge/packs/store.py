@@ -106,13 +106,13 @@ class PackStore:
             if name in _pack_names(parent):
                 folder = parent / name
                 return Pack(load_manifest(folder), folder, name, self.places)
-        folder = _folder_at(name_or_path)
-        if folder is None:
+        own_folder = _folder_at(name_or_path)
+        if own_folder is None:
             raise PackError(
                 f"unknown pack {name!r}; known are {', '.join(self.known())}, "
                 f"and the path of a folder with a {MANIFEST_NAME} works too"
             )
-        return Pack(load_manifest(folder), folder.absolute(), name, self.places)
+        return Pack(load_manifest(own_folder), own_folder.absolute(), name, self.places)
 
     def pull(self, pack: Pack, progress: ProgressCallback | None = None) -> Path:
         """Fetch the pack's base if need be and return its path. Raises DownloadError."""
