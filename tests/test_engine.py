@@ -252,6 +252,35 @@ def test_samples_of_one_prompt_differ_by_seed_and_repeat(engine: Engine, tiny_mo
     assert ask(engine, tiny_model, BARE, QUESTIONS[0], copies=4) == first
 
 
+def test_lanes_take_turns_in_the_same_order_whatever_ran_before(
+    adapted_model: Model, keys: list[AdapterKey]
+) -> None:
+    """Which lane is a step ahead decides what a verdict still cancels, and so the solution."""
+    engine = make_engine(adapted_model, keys[:3])
+    prompt = prompt_for(adapted_model, QUESTIONS[0])
+
+    def order() -> list[tuple[int, int]]:
+        tickets = [
+            engine.submit(GenerationRequest(prompt, 3, 0, hold_tokens=len(prompt) - 1, key=key))
+            for key in keys[:3]
+        ]
+        steps = []
+        while engine.has_work:
+            steps += [(tickets.index(p.ticket), len(p.sequence.tokens)) for p in engine.step()]
+        engine.release(0)
+        return steps
+
+    orders = []
+    for tokens_before in range(3):
+        orders.append(order())
+        for _ in range(tokens_before):
+            engine.submit(GenerationRequest(prompt, 1, 0, hold_tokens=len(prompt) - 1))
+            run(engine)
+            engine.release(0)
+    engine.close()
+    assert orders[0] == orders[1] == orders[2]
+
+
 def test_a_sample_does_not_depend_on_its_neighbours(engine: Engine, tiny_model: Model) -> None:
     """Greedy and counting, so that floating-point noise of another batch shape cannot decide."""
     prompt = tuple(tiny_model.tokenize("21, 22, 23, 24, 25, 26, 27, 28,", special=True))

@@ -46,6 +46,24 @@ def solver(store: PackStore, brief_pack: Path) -> Iterator[Solver]:
         yield solver
 
 
+@pytest.fixture(scope="module")
+def adapted_solver(
+    store: PackStore,
+    brief_pack: Path,
+    write_adapter: Callable[[Path, int], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Solver]:
+    """Each role has an adapter, and so a lane of its own."""
+    folder = tmp_path_factory.mktemp("adapted")
+    adapters = {
+        role: (f"{role.value}.gguf", write_adapter(folder / f"{role.value}.gguf", seed))
+        for seed, role in enumerate(Role)
+    }
+    write_pack(folder, brief_pack, adapters)
+    with Solver.open(folder, settings=LoadSettings(width=2), store=store) as solver:
+        yield solver
+
+
 def without_times(solution: Solution) -> dict[str, object]:
     return json.loads(solution.model_copy(update={"seconds": None}).to_json())
 
@@ -94,10 +112,17 @@ def test_deep_reasoning_follows_the_knowledge_of_its_index(solver: Solver) -> No
             assert knowledge < order.index((Role.DEEP_REASONER, index))
 
 
-@pytest.mark.parametrize("policy", ["ir", "dr", "paper", "vote", "adaptive"])
+@pytest.mark.parametrize(
+    ("policy", "lanes"),
+    [
+        *((policy, "solver") for policy in ("ir", "dr", "paper", "vote", "adaptive")),
+        ("paper", "adapted_solver"),
+    ],
+)
 def test_every_policy_gives_a_valid_solution_and_the_same_again(
-    solver: Solver, policy: str
+    request: pytest.FixtureRequest, policy: str, lanes: str
 ) -> None:
+    solver: Solver = request.getfixturevalue(lanes)
     settings = SolveSettings(policy, max_rounds=2, seed=5)
     first, second = (solver.solve(QUESTION, settings=settings) for _ in range(2))
     assert without_times(first) == without_times(second)

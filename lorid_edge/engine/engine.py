@@ -74,6 +74,8 @@ class Engine:
         Raises:
             ContextOverflowError: it could never fit.
         """
+        if not self.has_work:
+            self._turn = 0  # the order of steps must not depend on the requests before
         ticket = self._next_ticket
         self._next_ticket += 1
         lane = self._lane_holding(request.key)
