@@ -80,6 +80,10 @@ class RecordedEngine:
     def has_work(self) -> bool:
         return bool(self._playing) or self._engine.has_work
 
+    @property
+    def reading(self) -> int | None:
+        return self._engine.reading
+
     def submit(self, request: GenerationRequest) -> int:
         sample = self._samples.find(self.questions[request.group], request.seed)
         if sample is None:

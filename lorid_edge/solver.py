@@ -289,7 +289,10 @@ def _step(engine: Engine, active: dict[int, Deliberation]) -> Iterator[tuple[int
     }
     began = time.perf_counter()
     progress = engine.step()
-    share = (time.perf_counter() - began) / max(1, len(progress))
+    seconds = time.perf_counter() - began
+    share = seconds / max(1, len(progress))
+    if not progress and engine.reading in owner:
+        active[owner[engine.reading]].spend(engine.reading, seconds)
     for item in progress:
         position = owner.get(item.ticket)
         if position is not None:

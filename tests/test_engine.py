@@ -234,7 +234,43 @@ def test_the_shared_prompt_is_evaluated_once(engine: Engine, tiny_model: Model) 
     tokens = engine.release(5)
     fixed = len(tiny_model.tokenize(FIXED, special=True))
     assert tokens.prompt == len(prompt) - 1 - fixed + 4  # the question once, the last token by each
-    assert tokens.cached == fixed + 4 * (len(prompt) - 1)
+    assert tokens.cached == fixed + 3 * (len(prompt) - 1)
+    assert tokens.prompt + tokens.cached == 4 * len(prompt)
+
+
+@pytest.mark.parametrize("low_memory", [False, True], ids=["context a role", "one context"])
+def test_prompt_tokens_are_counted_under_all_adapters(
+    adapted_model: Model, keys: list[AdapterKey], low_memory: bool
+) -> None:
+    engine = make_engine(adapted_model, keys, low_memory)
+    prompt = prompt_for(adapted_model, QUESTIONS[0])
+    fixed = len(adapted_model.tokenize(FIXED, special=True))
+    for key in keys:
+        engine.submit(GenerationRequest(prompt, 1, 0, hold_tokens=len(prompt) - 1, key=key))
+        run(engine)
+    tokens = engine.release(0)
+    engine.close()
+    assert tokens.cached == len(keys) * fixed
+    assert tokens.prompt == len(keys) * (len(prompt) - fixed)
+
+
+def test_a_sample_that_begins_with_a_fixed_prompt_takes_it_from_the_cache(
+    engine: Engine, tiny_model: Model
+) -> None:
+    prompt = prompt_for(tiny_model, QUESTIONS[0])
+    fixed = len(tiny_model.tokenize(FIXED, special=True))
+    engine.submit(GenerationRequest(prompt, 1, 0, hold_tokens=fixed))
+    run(engine)
+    tokens = engine.release(0)
+    assert (tokens.cached, tokens.prompt) == (fixed, len(prompt) - fixed)
+
+
+def test_a_step_tells_for_whom_it_read_a_prompt(engine: Engine, tiny_model: Model) -> None:
+    prompt = prompt_for(tiny_model, QUESTIONS[0])
+    ticket = engine.submit(GenerationRequest(prompt, 2, 0, hold_tokens=len(prompt) - 1))
+    assert (engine.step(), engine.reading) == ([], ticket)
+    assert [progress.ticket for progress in engine.step()] == [ticket]
+    assert engine.reading is None
 
 
 def test_a_second_problem_reuses_the_fixed_part_only(engine: Engine, tiny_model: Model) -> None:
@@ -353,12 +389,35 @@ def test_a_cancelled_sample_keeps_what_it_had_and_the_others_go_on(
     assert set(run(engine)) == {second}
 
 
+@pytest.mark.parametrize("low_memory", [False, True], ids=["context a role", "one context"])
 def test_a_prompt_too_long_is_refused_before_anything_runs(
-    engine: Engine, tiny_model: Model
+    adapted_model: Model, keys: list[AdapterKey], low_memory: bool
 ) -> None:
-    with pytest.raises(ContextOverflowError, match="does not fit"):
-        engine.submit(GenerationRequest((1,) * 2000, 10, seed=0))
+    """For an adapter that is not in force as well: later it would take all others with it."""
+    engine = make_engine(adapted_model, keys, low_memory)
+    fixed = len(adapted_model.tokenize(FIXED, special=True))
+    most = SETTINGS.cells - fixed
+    for key in keys:
+        with pytest.raises(ContextOverflowError, match="does not fit"):
+            engine.submit(GenerationRequest((1,) * most, 1, seed=0, key=key))
     assert not engine.has_work
+    engine.close()
+
+
+def test_a_switch_that_fails_drops_all_requests(
+    adapted_model: Model, keys: list[AdapterKey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(adapted_model, keys, low_memory=True)
+    engine.submit(GenerationRequest((1, 2, 3), 2, seed=0, key=keys[1]))
+
+    def fail(*_: object) -> None:
+        raise EngineError("No memory.")
+
+    monkeypatch.setattr(adapted_model, "apply_adapter", fail)
+    with pytest.raises(EngineError, match="No memory"):
+        engine.step()
+    assert not engine.has_work
+    engine.close()
 
 
 def test_abort_from_another_thread_stops_a_long_prompt(tiny_model: Model) -> None:

@@ -15,6 +15,7 @@ from lorid_edge.engine.model import BARE, AdapterKey, Model
 from lorid_edge.engine.native import AbortFlag
 from lorid_edge.engine.sampling import SamplingSettings
 from lorid_edge.engine.sequence import GenerationRequest, Sequence
+from lorid_edge.errors import EngineError
 
 GREEDY = SamplingSettings(temperature=0)
 
@@ -98,6 +99,58 @@ def test_few_samples_go_along_with_a_prompt(lane: Lane, tiny_model: Model) -> No
     newcomer = text_tokens(tiny_model, 100, start=500)
     lane.submit(4, GenerationRequest(newcomer, 4, seed=0, hold_tokens=99, group=1))
     assert len(lane.step()) == 4
+
+
+def small_lane(model: Model, cells: int, sequences: int = 12) -> Lane:
+    return Lane(model, LaneSettings(cells, sequences, threads=2), AbortFlag())
+
+
+def holding(prompt: tuple[int, ...], group: int = 0, max_tokens: int = 4) -> GenerationRequest:
+    """A greedy request that holds all of its prompt but the last token."""
+    held = len(prompt) - 1
+    return GenerationRequest(prompt, max_tokens, 0, held, group=group, sampling=GREEDY)
+
+
+def test_prompts_that_nobody_needs_make_room(tiny_model: Model) -> None:
+    """Those of one problem too: its roles' prompts may differ from the first token on."""
+    lane = small_lane(tiny_model, cells=100)
+    for ticket, group in enumerate((0, 0, 1)):
+        lane.submit(ticket, holding(text_tokens(tiny_model, 60, start=100 * ticket), group))
+    assert sorted(finish(lane)) == [0, 1, 2]
+    lane.close()
+
+
+def test_a_prompt_lends_its_cells_only_to_its_own_problem(tiny_model: Model) -> None:
+    """Else they would be free by the count once its problem is over, and still taken."""
+    lane = small_lane(tiny_model, cells=192)
+    prompt = text_tokens(tiny_model, 80)
+    lane.submit(0, holding(prompt, group=0))
+    finish(lane)
+    lane.submit(1, holding(prompt, group=1))
+    finish(lane)
+    lane.release(0)
+    lane.submit(2, holding(text_tokens(tiny_model, 150, start=500), group=2))
+    assert list(finish(lane)) == [2]
+    lane.close()
+
+
+def test_a_prompt_and_its_first_sample_take_a_sequence_each(tiny_model: Model) -> None:
+    lane = small_lane(tiny_model, cells=1024, sequences=4)
+    prompt = text_tokens(tiny_model, 12)
+    for ticket in range(2):
+        lane.submit(ticket, holding(prompt, max_tokens=2 + 6 * ticket))
+    lane.submit(2, holding((*prompt[:6], 1), max_tokens=2))  # held by copying alone
+    assert sorted(finish(lane)) == [0, 1, 2]
+    lane.close()
+
+
+def test_a_lane_too_small_for_any_sample_says_so(tiny_model: Model) -> None:
+    lane = small_lane(tiny_model, cells=256, sequences=1)
+    lane.submit(0, holding(text_tokens(tiny_model, 12)))
+    with pytest.raises(EngineError, match="1 sequences leave no room"):
+        lane.step()
+    assert not lane.has_work
+    lane.close()
 
 
 def test_the_fullest_lane_decodes_first_and_the_others_come_after(

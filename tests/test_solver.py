@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -166,6 +168,18 @@ def test_the_confidence_follows_from_the_certainty_of_the_samples(
         answered += bool(ranked)
         assert solution.confidence == pytest.approx(expected, rel=1e-3)
     assert answered > 0
+
+
+def test_every_decode_is_time_of_a_role(solver: Solver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that only read a prompt too. The clock here goes on by one with each look at it."""
+    engine = solver.loaded.workplace.engine
+    decodes = []
+    step = engine.step
+    monkeypatch.setattr(engine, "step", lambda: decodes.append(None) or step())
+    clock = SimpleNamespace(perf_counter=itertools.count().__next__)
+    monkeypatch.setattr("lorid_edge.solver.time", clock)
+    seconds = solver.solve(QUESTION, settings=SolveSettings("dr", max_rounds=1)).seconds
+    assert seconds.knowledge_generator + seconds.deep_reasoner == len(decodes)
 
 
 def test_another_seed_gives_other_samples(solver: Solver) -> None:

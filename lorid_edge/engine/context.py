@@ -96,8 +96,9 @@ class Context:
     # --- sequences --------------------------------------------------------------------------
 
     @property
-    def has_free_sequence(self) -> bool:
-        return bool(self._free_identifiers)
+    def free_sequences(self) -> int:
+        """How many more can be taken."""
+        return len(self._free_identifiers)
 
     def take_sequence(self) -> int:
         """The identifier of an empty sequence."""

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lorid_edge.engine.lane import Lane, LaneSettings, LaneTokens, Progress
+from lorid_edge.engine.lane import Lane, LaneSettings, LaneTokens, Progress, check_length
 from lorid_edge.engine.model import AdapterKey, Model
 from lorid_edge.engine.native import AbortFlag
 from lorid_edge.engine.prompt_store import PromptStore
@@ -56,6 +56,8 @@ class Engine:
         self._backlog: deque[tuple[int, GenerationRequest]] = deque()
         self._next_ticket = 0
         self._turn = 0
+        self.reading: int | None = None
+        """The ticket that the prompt read in the last step was read for."""
 
     def prepare(self, key: AdapterKey, fixed_prompts: Iterable[tuple[int, ...]]) -> None:
         """Make the lane for `key` and evaluate the fixed parts of its prompts, once.
@@ -80,6 +82,8 @@ class Engine:
         self._next_ticket += 1
         lane = self._lane_holding(request.key)
         if lane is None:
+            fixed = self._fixed.get(request.key, [])
+            check_length(request, fixed, self.settings.lane.cells)
             self._backlog.append((ticket, request))
         else:
             lane.submit(ticket, request)
@@ -99,13 +103,16 @@ class Engine:
         if self._abort.is_set():
             self.reset()
             raise CancelledError("Cancelled.")
-        self._switch_if_drained()
-        busy = [lane for lane in self._lanes if lane.has_work]
-        if not busy:
-            return []
-        self._turn += 1
         try:
-            return self._next(busy).step()
+            self._switch_if_drained()
+            busy = [lane for lane in self._lanes if lane.has_work]
+            if not busy:
+                return []
+            self._turn += 1
+            lane = self._next(busy)
+            progress = lane.step()
+            self.reading = lane.reading
+            return progress
         except BaseException:
             self.reset()
             raise

@@ -20,6 +20,7 @@ class HeldPrompt:
         group: the problem that it is held for, or FIXED.
         own_cells: the cells that it does not share with another one.
         evaluated: how many of its tokens are in the KV.
+        was_used: whether a sample began with it; its tokens are counted as read before that.
     """
 
     identifier: int
@@ -27,6 +28,7 @@ class HeldPrompt:
     group: int
     own_cells: int
     evaluated: int = 0
+    was_used: bool = False
 
     @property
     def is_ready(self) -> bool:
@@ -51,12 +53,12 @@ class HeldPrompts:
         return next((held for held in self._held if not held.is_ready), None)
 
     def hold(self, tokens: tuple[int, ...], group: int) -> HeldPrompt:
-        """Begin one, with as much copied from the ready ones as they share with it."""
+        """Begin one, with as much copied as it shares with a ready one that will stay as long."""
         held = self._begin(tokens, group)
-        ready = [other for other in self._held if other.is_ready]
-        if ready and tokens:
-            best = max(ready, key=lambda other: _shared_prefix(other.tokens, tokens))
-            held.evaluated = _shared_prefix(best.tokens, tokens)
+        lenders = self._lenders(group)
+        if lenders and tokens:
+            best = max(lenders, key=lambda other: shared_prefix(other.tokens, tokens))
+            held.evaluated = shared_prefix(best.tokens, tokens)
             held.own_cells -= held.evaluated
             self._context.copy(best.identifier, held.identifier, held.evaluated)
         self._held.append(held)
@@ -69,13 +71,13 @@ class HeldPrompts:
         evaluated: samples then come out the same to the last bit.
         """
         held = self._begin(tokens, FIXED)
+        held.was_used = True  # what its tokens took belongs to no problem
         self._held.append(held)
         return held
 
-    def missing_tokens(self, tokens: tuple[int, ...], *, only_fixed: bool = False) -> int:
-        """How many of these are in no ready prompt, or in none that stays."""
-        prompts = (h for h in self._held if (h.group == FIXED if only_fixed else h.is_ready))
-        shared = (_shared_prefix(held.tokens, tokens) for held in prompts)
+    def missing_tokens(self, tokens: tuple[int, ...], group: int) -> int:
+        """How many of these `hold` would not copy."""
+        shared = (shared_prefix(held.tokens, tokens) for held in self._lenders(group))
         return len(tokens) - max(shared, default=0)
 
     @property
@@ -84,21 +86,30 @@ class HeldPrompts:
         return sum(held.own_cells for held in self._held)
 
     @property
-    def fixed_cells(self) -> int:
-        """Cells of those that stay."""
-        return sum(held.own_cells for held in self._held if held.group == FIXED)
+    def fixed(self) -> list[tuple[int, ...]]:
+        """The tokens of those that stay."""
+        return [held.tokens for held in self._held if held.group == FIXED]
 
-    def drop(self, is_unwanted: Callable[[HeldPrompt], bool]) -> None:
-        """Forget those for which it is true."""
-        for held in [held for held in self._held if is_unwanted(held)]:
+    def drop(self, is_unwanted: Callable[[HeldPrompt], bool]) -> int:
+        """Forget those for which it is true; returns how many these were."""
+        unwanted = [held for held in self._held if is_unwanted(held)]
+        for held in unwanted:
             self._held.remove(held)
             self._context.forget(held.identifier)
+        return len(unwanted)
+
+    def _lenders(self, group: int) -> list[HeldPrompt]:
+        """The ready ones that stay until `group` is released.
+
+        Cells borrowed from another one would be nobody's, and so not counted, once it is gone.
+        """
+        return [held for held in self._held if held.is_ready and held.group in (group, FIXED)]
 
     def _begin(self, tokens: tuple[int, ...], group: int) -> HeldPrompt:
         return HeldPrompt(self._context.take_sequence(), tokens, group, len(tokens))
 
 
-def _shared_prefix(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+def shared_prefix(first: tuple[int, ...], second: tuple[int, ...]) -> int:
     """Number of leading tokens that both have."""
     pairs = zip(first, second, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))

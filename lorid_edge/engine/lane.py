@@ -13,13 +13,14 @@ that each gets logits of its own.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lorid_edge.engine import native
 from lorid_edge.engine.batch import Batch
 from lorid_edge.engine.context import BATCH_TOKENS, Context
 from lorid_edge.engine.feed import MOST_OUTPUTS, FedSample, feed_prompt, feed_samples
-from lorid_edge.engine.held_prompts import FIXED, HeldPrompt, HeldPrompts
+from lorid_edge.engine.held_prompts import FIXED, HeldPrompt, HeldPrompts, shared_prefix
 from lorid_edge.engine.model import BARE, AdapterKey, Model
 from lorid_edge.engine.prompt_store import PromptStore
 from lorid_edge.engine.sequence import Finish, GenerationRequest, Sequence
@@ -94,6 +95,8 @@ class Lane:
         self._store = store
         self._fixed_states: dict[tuple[AdapterKey, tuple[int, ...]], bytes] = {}
         self._tokens: dict[int, LaneTokens] = {}
+        self.reading: int | None = None
+        """The ticket that the prompt read in the last step was read for."""
 
     # --- requests ---------------------------------------------------------------------------
 
@@ -106,13 +109,7 @@ class Lane:
         """
         if request.key != self.key:
             raise EngineError(f"A request for {request.key} came to a lane that holds {self.key}.")
-        own_tokens = self._held.missing_tokens(request.prompt, only_fixed=True)
-        needed = own_tokens + request.limit_tokens
-        if needed > self.settings.cells - self._held.fixed_cells:
-            raise ContextOverflowError(
-                f"A prompt of {len(request.prompt)} tokens with up to {request.limit_tokens} of "
-                f"answer does not fit the context of {self.settings.cells} tokens."
-            )
+        check_length(request, self._held.fixed, self.settings.cells)
         self._waiting.append(_Waiting(ticket, request))
 
     def cancel(self, ticket: int) -> Sequence | None:
@@ -169,15 +166,10 @@ class Lane:
             return
         if self.has_work:
             raise EngineError("The adapter was to be switched while samples were running.")
-        self.clear()
-        self._context.apply(key)
-        self.key = key
-
-    def clear(self) -> None:
-        """Drop every sample and every held prompt."""
-        self.reset()
         self._held.drop(lambda held: True)
         self._context.clear()
+        self._context.apply(key)
+        self.key = key
 
     def reset(self) -> None:
         """Drop every sample and every prompt but the fixed ones, as after an aborted decode."""
@@ -211,6 +203,7 @@ class Lane:
         if self._batch.size == 0:
             return self._nothing_fits() if self._waiting else []
         self._decode()
+        self.reading = self._waiting[0].ticket if held is not None and self._waiting else None
         if held is not None:
             held.evaluated += slice_tokens
             self._count(held.group).prompt += slice_tokens
@@ -218,11 +211,15 @@ class Lane:
         return [progress for progress in advanced if progress is not None]
 
     def _nothing_fits(self) -> list[Progress]:
+        """Nothing runs, and yet the next request has no room beside the prompts that are held."""
+        if self._held.drop(lambda held: held.group != FIXED):
+            return self.step()
         request = self._waiting[0].request
         self.reset()
         raise EngineError(
-            f"A request of {_own_cells(request)} tokens cannot start: prompts held for other "
-            f"problems fill the context of {self.settings.cells} tokens. Solve fewer at once."
+            f"A request of {len(request.prompt) + request.limit_tokens} tokens cannot start: "
+            f"beside the fixed prompts, {self.settings.cells} tokens and "
+            f"{self.settings.sequences} sequences leave no room for it."
         )
 
     def _decode(self) -> None:
@@ -248,18 +245,18 @@ class Lane:
 
     def _admit(self) -> None:
         """Start waiting requests, in order, as long as their prompt is ready and cells are free."""
-        while self._waiting and self._context.has_free_sequence:
+        while self._waiting and self._context.free_sequences:
             item = self._waiting[0]
             request = item.request
             shared = request.prompt[: request.hold_tokens]
             held = self._held.find(shared, request.group)
             if held is None:
-                new_tokens = self._held.missing_tokens(shared)
-                if not self._has_room(new_tokens + _own_cells(request)):
+                new_tokens = self._held.missing_tokens(shared, request.group)
+                if not self._has_room(new_tokens + _own_cells(request), sequences=2):
                     return
                 held = self._held.hold(shared, request.group)
                 self._count(request.group).cached += held.evaluated
-            if not held.is_ready or not self._has_room(_own_cells(request)):
+            if not held.is_ready or not self._has_room(_own_cells(request), sequences=1):
                 return
             self._waiting.popleft()
             self._start(item, held)
@@ -272,10 +269,13 @@ class Lane:
         sequence.pending = list(request.prompt[len(held.tokens) :])
         self._running[item.ticket] = sequence
         count = self._count(request.group)
-        count.cached += len(held.tokens)
+        count.cached += len(held.tokens) if held.was_used else 0
         count.prompt += len(sequence.pending)
+        held.was_used = True
 
-    def _has_room(self, cells: int) -> bool:
+    def _has_room(self, cells: int, sequences: int) -> bool:
+        if self._context.free_sequences < sequences:
+            return False
         used = sum(_own_cells(sequence.request) for sequence in self._running.values())
         return self._held.cells + used + cells <= self.settings.cells
 
@@ -286,6 +286,24 @@ class Lane:
 
     def _count(self, group: int) -> LaneTokens:
         return self._tokens.setdefault(group, LaneTokens())
+
+
+def check_length(
+    request: GenerationRequest, fixed_prompts: Iterable[tuple[int, ...]], cells: int
+) -> None:
+    """Refuse a request that would not fit even with nothing beside it but the fixed prompts.
+
+    Raises:
+        ContextOverflowError: it takes more of the lane's `cells`.
+    """
+    fixed = list(fixed_prompts)
+    shared_tokens = max((shared_prefix(prompt, request.prompt) for prompt in fixed), default=0)
+    needed = len(request.prompt) - shared_tokens + request.limit_tokens
+    if needed > cells - sum(map(len, fixed)):
+        raise ContextOverflowError(
+            f"A prompt of {len(request.prompt)} tokens with up to {request.limit_tokens} of "
+            f"answer does not fit the context of {cells} tokens."
+        )
 
 
 def _own_cells(request: GenerationRequest) -> int:

@@ -122,6 +122,10 @@ class Deliberation:
             events += self._finish(running, sequence)
         return events
 
+    def spend(self, ticket: int, seconds: float) -> None:
+        """Take the time of a decode that did nothing but read the prompt of one of the samples."""
+        self._role_seconds[self._running[ticket].role] += seconds
+
     def give_up_if_late(self) -> list[Event]:
         """End with the best answer so far if the time has run out."""
         limit = self._problem.max_seconds
