@@ -6,11 +6,14 @@ the wrong one shows at once.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -221,6 +224,30 @@ def test_a_damaged_or_foreign_stored_prompt_is_not_used(tmp_path: Path) -> None:
     content[-1] ^= 1
     file.write_bytes(content)
     assert store.read(key, tokens) is None
+
+
+def test_a_stored_prompt_is_read_where_nothing_may_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = PromptStore(tmp_path, "tiny")
+    store.write(BARE, (1, 2, 3), b"some state")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert store.read(BARE, (1, 2, 3)) == b"some state"
+
+
+def test_what_a_killed_process_left_of_a_stored_prompt_goes(tmp_path: Path) -> None:
+    left, under_way = (
+        Path(tempfile.NamedTemporaryFile(dir=tmp_path, delete=False).name) for _ in range(2)
+    )
+    os.utime(left, (0, 0))
+    PromptStore(tmp_path, "tiny").write(BARE, (1, 2, 3), b"some state")
+    assert not left.exists()
+    assert under_way.exists()  # another process may be writing it
+    assert len(list(tmp_path.glob("*.kv"))) == 1
 
 
 # --- sharing, batches and determinism ------------------------------------------------------------

@@ -8,10 +8,12 @@ before llama.cpp sees it. Losing a file costs nothing but the time to evaluate t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import tempfile
+import time
 from array import array
 from pathlib import Path
 
@@ -21,6 +23,9 @@ logger = logging.getLogger("lorid_edge.prompt_store")
 
 LIMIT_BYTES = 600_000_000
 """The folder's size; the files unused for longest go first."""
+
+ABANDONED_SECONDS = 3600.0
+"""A temporary file that was not written to for so long is what a killed process left."""
 
 _MAGIC = b"LORIDKV1"
 
@@ -41,9 +46,10 @@ class PromptStore:
         path = self._path(key, tokens)
         try:
             content = path.read_bytes()
-            os.utime(path)
         except OSError:
             return None
+        with contextlib.suppress(OSError):  # in a folder that may only be read, its age stays
+            os.utime(path)
         header = len(_MAGIC) + hashlib.sha256().digest_size
         data = content[header:]
         if content[:header] != _MAGIC + hashlib.sha256(data).digest():
@@ -56,6 +62,7 @@ class PromptStore:
         path = self._path(key, tokens)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned()
             self._make_room(len(data))
             with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
                 temporary = Path(file.name)
@@ -73,6 +80,12 @@ class PromptStore:
         digest = hashlib.sha256(f"{self._identity} {key.sha256} {key.scale!r} ".encode())
         digest.update(array("i", tokens).tobytes())
         return self._folder / f"{digest.hexdigest()[:32]}.kv"
+
+    def _remove_abandoned(self) -> None:
+        oldest = time.time() - ABANDONED_SECONDS
+        for path in self._folder.glob(f"{tempfile.gettempprefix()}*"):
+            if path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)
 
     def _make_room(self, needed_bytes: int) -> None:
         files = sorted(self._folder.glob("*.kv"), key=lambda path: path.stat().st_mtime)
