@@ -191,8 +191,8 @@ class Solver:
     ) -> AsyncIterator[Event]:
         """`stream` for asyncio: the work is done in a thread of its own.
 
-        Its place among the requests is taken at once. Closing the iterator or cancelling its task
-        stops the work.
+        Its place among the requests is taken when its first event is awaited. Closing the iterator
+        or cancelling its task stops the work.
         """
         pump = Pump(self.stream(question, settings=settings, seed=seed))
         try:

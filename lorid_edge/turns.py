@@ -39,7 +39,10 @@ class Turns:
                 self._call_first()
 
     def cancel(self, ticket: Ticket) -> None:
-        """Make `ticket` end with CancelledError: at once if it waits, else where its work is."""
+        """Make `ticket` end with CancelledError: at once if it waits, else where its work is.
+
+        One that waits gives up its place, for nobody may ever come to read its end.
+        """
         with self._lock:
             self._cancel(ticket)
 
@@ -50,6 +53,12 @@ class Turns:
             if ticket in self._tickets:
                 self._tickets.remove(ticket)
                 self._call_first()
+
+    def begin(self, ticket: Ticket) -> None:
+        """Give the turn to the calling thread, unless `ticket` was cancelled meanwhile."""
+        with self._lock:
+            ticket.check()
+            ticket.thread = threading.get_ident()
 
     def refuse_if_held_here(self) -> None:
         """Raise if the calling thread has the turn: it would wait for itself."""
@@ -62,7 +71,9 @@ class Turns:
 
     def _cancel(self, ticket: Ticket) -> None:
         ticket.is_cancelled = True
-        if self._tickets and self._tickets[0] is ticket:
+        if ticket.thread is None:
+            self.leave(ticket)
+        elif self._tickets and self._tickets[0] is ticket:
             self._interrupt()
         ticket.may_go_on.set()
 
@@ -115,8 +126,7 @@ class Ticket:
             self._turns.refuse_if_held_here()
             self.queue()
             self.may_go_on.wait()
-            self.check()
-            self.thread = threading.get_ident()
+            self._turns.begin(self)
             yield
         finally:
             self.leave()

@@ -140,6 +140,20 @@ def test_a_stream_cancelled_before_it_is_read_never_runs(solver: Solver) -> None
     assert list(stream) == []
 
 
+def test_a_queued_stream_that_is_cancelled_and_never_read_gives_up_its_place(
+    solver: Solver,
+) -> None:
+    running, cancelled, waiting = (solver.stream(QUESTION, settings=BRIEF) for _ in range(3))
+    for stream in (running, cancelled, waiting):
+        stream.queue()
+    next(running)
+    cancelled.cancel()
+    assert isinstance(list(running)[-1], Solved)
+    assert Reader(waiting, [], "").ended().solution is not None
+    with pytest.raises(CancelledError):
+        next(cancelled)
+
+
 def test_a_queued_stream_that_is_refused_gives_up_its_place(solver: Solver) -> None:
     first, second = (solver.stream(QUESTION, settings=BRIEF) for _ in range(2))
     second.queue()
