@@ -122,14 +122,14 @@ def test_prompts_that_nobody_needs_make_room(tiny_model: Model) -> None:
 
 def test_a_prompt_lends_its_cells_only_to_its_own_problem(tiny_model: Model) -> None:
     """Else they would be free by the count once its problem is over, and still taken."""
-    lane = small_lane(tiny_model, cells=192)
+    lane = small_lane(tiny_model, cells=256)
     prompt = text_tokens(tiny_model, 80)
     lane.submit(0, holding(prompt, group=0))
     finish(lane)
     lane.submit(1, holding(prompt, group=1))
     finish(lane)
     lane.release(0)
-    lane.submit(2, holding(text_tokens(tiny_model, 150, start=500), group=2))
+    lane.submit(2, holding(text_tokens(tiny_model, 230, start=500), group=2))
     assert list(finish(lane)) == [2]
     lane.close()
 
