@@ -240,9 +240,9 @@ def test_a_stored_prompt_is_read_where_nothing_may_be_written(
 
 
 def test_what_a_killed_process_left_of_a_stored_prompt_goes(tmp_path: Path) -> None:
-    left, under_way = (
-        Path(tempfile.NamedTemporaryFile(dir=tmp_path, delete=False).name) for _ in range(2)
-    )
+    left, under_way = (tmp_path / f"{tempfile.gettempprefix()}{name}" for name in ("abc", "def"))
+    for path in (left, under_way):
+        path.write_bytes(b"half a state")
     os.utime(left, (0, 0))
     PromptStore(tmp_path, "tiny").write(BARE, (1, 2, 3), b"some state")
     assert not left.exists()

@@ -7,9 +7,10 @@ import logging
 import sys
 from pathlib import Path
 
+from lorid_edge.engine.cgroups import own_cgroups
+
 logger = logging.getLogger("lorid_edge.memory")
 
-_CGROUP_FOLDER = Path("/sys/fs/cgroup")
 _MADV_DONTNEED = 4
 
 RUNTIME_BYTES = 300_000_000
@@ -18,16 +19,25 @@ beyond base and KV with the pack standard and three contexts (`benchmarks/engine
 
 
 def available_bytes() -> int:
-    """Memory that can still be taken without swapping, in bytes; the cgroup's limit counts."""
+    """Memory that can still be taken without swapping, in bytes; the limits of cgroups count."""
     import psutil
 
     free = int(psutil.virtual_memory().available)
+    rooms = (_room_bytes(cgroup) for cgroup in own_cgroups())
+    return min([free, *(room for room in rooms if room is not None)])
+
+
+def _room_bytes(cgroup: Path) -> int | None:
+    """What a cgroup's limit leaves; None where it has none."""
     try:
-        limit = int((_CGROUP_FOLDER / "memory.max").read_text())
-        used = int((_CGROUP_FOLDER / "memory.current").read_text())
-    except (OSError, ValueError):
-        return free
-    return min(free, max(0, limit - used))
+        limit = int((cgroup / "memory.max").read_text())
+        used = int((cgroup / "memory.current").read_text())
+        lines = (cgroup / "memory.stat").read_text().splitlines()
+        # Pages of files read some time ago, such as a pack just fetched: the kernel drops them.
+        idle = int(dict(line.split() for line in lines)["inactive_file"])
+    except (OSError, ValueError, KeyError):
+        return None
+    return max(0, limit - used + idle)
 
 
 def needed_bytes(base_bytes: int, kv_bytes: int) -> int:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,17 @@ PROBE_TOKENS = 40
 """Enough tokens for the matrix kernels of prompts; one more for those of single tokens."""
 
 TIMEOUT_SECONDS = 300.0
+
+_CRASH_SIGNALS = {
+    getattr(signal, name, None) for name in ("SIGSEGV", "SIGILL", "SIGBUS", "SIGABRT", "SIGFPE")
+}
+
+_WINDOWS_EXCEPTIONS = 0xC0000000
+"""From here on, an exit code on Windows is the exception that ended the process."""
+
+
+class _UndecidedError(Exception):
+    """A child ended in a way that says nothing about the CPU, as for want of memory or time."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,16 @@ def probe(base: Path, weight_types: Iterable[str], state_folder: Path) -> ProbeR
         return ProbeResult(
             bool(known["use_extra_buffers"]), str(known["explanation"]), was_cached=True
         )
-    result = _run(base)
+    try:
+        result = _run(base)
+    except _UndecidedError as undecided:
+        result = ProbeResult(
+            False,
+            f"the decode that tries repacked weights came to no end ({undecided}); they are off "
+            "this time, which is slower, and are tried again with the next start",
+        )
+        logger.warning("%s", result.explanation)
+        return result
     _write(record, key, result)
     if not result.use_extra_buffers:
         logger.warning("%s", result.explanation)
@@ -99,13 +120,18 @@ def _crash_of_child(base: Path, *, use_extra_buffers: bool) -> str | None:
             start_new_session=True,  # a Ctrl-C must not look like a crash
         )
     except subprocess.TimeoutExpired:
-        return f"no result in {TIMEOUT_SECONDS:.0f} s"
-    if child.returncode == 0:
+        raise _UndecidedError(f"no result in {TIMEOUT_SECONDS:.0f} s") from None
+    code = child.returncode
+    if code == 0:
         return None
-    if child.returncode < 0:
-        return f"signal {-child.returncode}"
+    if code >= _WINDOWS_EXCEPTIONS:
+        return f"exception {code:#x}"
+    if -code in _CRASH_SIGNALS:
+        return f"signal {-code}"
+    if code < 0:
+        raise _UndecidedError(f"killed by signal {-code}")
     last = child.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-    return " ".join([f"exit code {child.returncode}", *last])
+    raise _UndecidedError(" ".join([f"exit code {code}", *last]))
 
 
 def _key(weight_types: Iterable[str]) -> str:

@@ -11,8 +11,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorid_edge.engine.cgroups import CGROUP_FOLDER, own_cgroups
+
 _CPU_FOLDER = Path("/sys/devices/system/cpu")
-_CGROUP_FOLDER = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _core_of(cpu: int) -> tuple[str, str] | None:
 
 def _cgroup_quota_cpus() -> float | None:
     """The CPU quota of this process's cgroup in CPUs (version 2, then 1); None without one."""
-    for folder in _own_cgroups():
+    for folder in own_cgroups():
         try:
             quota, period = (folder / "cpu.max").read_text().split()
         except (OSError, ValueError):
@@ -83,24 +84,8 @@ def _cgroup_quota_cpus() -> float | None:
         if quota != "max":
             return int(quota) / int(period)
     try:
-        microseconds = int((_CGROUP_FOLDER / "cpu/cpu.cfs_quota_us").read_text())
-        period_us = int((_CGROUP_FOLDER / "cpu/cpu.cfs_period_us").read_text())
+        microseconds = int((CGROUP_FOLDER / "cpu/cpu.cfs_quota_us").read_text())
+        period_us = int((CGROUP_FOLDER / "cpu/cpu.cfs_period_us").read_text())
     except (OSError, ValueError):
         return None
     return microseconds / period_us if microseconds > 0 else None
-
-
-def _own_cgroups() -> list[Path]:
-    """This process's cgroup folder (version 2) and its parents, innermost first."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    own = next((line[3:] for line in lines if line.startswith("0::")), None)
-    if own is None:
-        return []
-    folder = _CGROUP_FOLDER / own.lstrip("/")
-    return [
-        folder,
-        *(parent for parent in folder.parents if _CGROUP_FOLDER in (parent, *parent.parents)),
-    ]
