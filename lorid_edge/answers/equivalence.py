@@ -91,6 +91,15 @@ def same_answer(first: str, second: str) -> bool:
     return _same_key(answer_key(first), answer_key(second))
 
 
+def expect_more_answers(answer: str) -> None:
+    """Prepare in the background to compare `answer` with others; free of cost for a number."""
+    key = answer_key(answer)
+    if isinstance(key, str) and _is_expression(key):
+        from lorid_edge.answers.symbolic import expect_comparison
+
+        expect_comparison()
+
+
 def reference_answer(text: str) -> str:
     """Return what follows the last "####" of a GSM8K rationale, or else the text itself."""
     _, mark, answer = text.rpartition("####")

@@ -37,16 +37,30 @@ class SymbolicProcess:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
         self._replies: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._is_ready = False
         self._unavailable = False
 
-    def equal(self, first: str, second: str) -> bool:
-        """Compare two LaTeX expressions; False when undecided within the bound, in seconds."""
+    def start(self) -> None:
+        """Start the child if none runs and return at once: a comparison then waits less for it."""
+        if not self._lock.acquire(blocking=False):
+            return  # a comparison is under way, which starts it or has it
+        try:
+            if not self._unavailable and not self._is_alive():
+                self._start()
+        except OSError:
+            pass  # the comparison that needs it says so
+        finally:
+            self._lock.release()
+
+    def equal(self, first: str, second: str) -> bool | None:
+        """Compare two LaTeX expressions; None when undecided within the bound, in seconds."""
         with self._lock:
             if self._unavailable or not self._running():
-                return False
+                return None
             reply = self._ask(json.dumps([first, second]))
             if reply is None:
                 self._end()
+                return None
             return reply == "true"
 
     def close(self) -> None:
@@ -56,15 +70,14 @@ class SymbolicProcess:
 
     def _running(self) -> bool:
         """Start the child unless it runs. Warns once, and gives up, where it cannot run."""
-        if self._child is not None and self._child.poll() is None:
-            return True
-        self._end()
         try:
-            self._start()
-            ready = self._replies.get(timeout=self._start_seconds) == "ready"
+            if not self._is_alive():
+                self._start()
+            if not self._is_ready:
+                self._is_ready = self._replies.get(timeout=self._start_seconds) == "ready"
         except (OSError, queue.Empty):
-            ready = False
-        if not ready:
+            pass
+        if not self._is_ready:
             self._end()
             self._unavailable = True
             _logger.warning(
@@ -72,9 +85,13 @@ class SymbolicProcess:
                 "compared as text. Reinstall lorid-edge with its dependencies.",
                 sys.executable or "this Python",
             )
-        return ready
+        return self._is_ready
+
+    def _is_alive(self) -> bool:
+        return self._child is not None and self._child.poll() is None
 
     def _start(self) -> None:
+        self._end()
         self._replies = queue.SimpleQueue()
         # Run from the folder that holds the package, never from the user's: Python puts the
         # current folder first on the import path.
@@ -111,6 +128,7 @@ class SymbolicProcess:
 
     def _end(self) -> None:
         child, self._child = self._child, None
+        self._is_ready = False
         if child is None:
             return
         child.kill()
@@ -135,7 +153,29 @@ _process = SymbolicProcess()
 atexit.register(_process.close)
 
 
-@lru_cache(maxsize=4096)
+class _UndecidedError(Exception):
+    """Ends a comparison without a verdict, so that none is remembered."""
+
+
+def expect_comparison() -> None:
+    """Start the shared child process in the background, where a comparison is likely to come."""
+    _process.start()
+
+
 def symbolically_equal(first: str, second: str) -> bool:
-    """Compare two LaTeX expressions in the shared child process, remembering each verdict."""
-    return _process.equal(first, second)
+    """Compare two LaTeX expressions in the shared child process, remembering each verdict.
+
+    What is not decided in time counts as different, this once: a busy machine may do it later.
+    """
+    try:
+        return _verdict(first, second)
+    except _UndecidedError:
+        return False
+
+
+@lru_cache(maxsize=4096)
+def _verdict(first: str, second: str) -> bool:
+    equal = _process.equal(first, second)
+    if equal is None:
+        raise _UndecidedError
+    return equal

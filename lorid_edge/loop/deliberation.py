@@ -10,7 +10,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 
-from lorid_edge.answers import extract_answer, normalise_answer
+from lorid_edge.answers import expect_more_answers, extract_answer, normalise_answer
 from lorid_edge.engine.engine import Engine
 from lorid_edge.engine.lane import Progress
 from lorid_edge.engine.model import AdapterKey
@@ -230,6 +230,8 @@ class Deliberation:
         verdict = self._policy.decide(self._tally)
         if verdict is not None:
             return events + self._conclude(verdict)
+        if sample.answer is not None:
+            expect_more_answers(sample.answer)
         return events if self._running else events + self._next_round()
 
     def _conclude(self, verdict: Verdict) -> list[Event]:
