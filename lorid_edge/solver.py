@@ -205,7 +205,9 @@ class Solver:
     def cancel(self) -> None:
         """Stop what runs now, from any thread; it raises CancelledError there.
 
-        Takes effect within a few milliseconds, in the middle of a prompt too. What waits goes on.
+        Takes effect within a few milliseconds, in the middle of a prompt too; a comparison of two
+        expressions is finished first, which takes some seconds at most once its process has
+        started. What waits goes on.
         """
         self._turns.cancel_current()
 
