@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from lorid_edge import Solver
+from lorid_edge.engine.lane import Progress
 from lorid_edge.engine.sequence import Finish
 from lorid_edge.errors import (
     AdapterError,
@@ -173,13 +174,19 @@ def test_the_confidence_follows_from_the_certainty_of_the_samples(
 def test_every_decode_is_time_of_a_role(solver: Solver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that only read a prompt too. The clock here goes on by one with each look at it."""
     engine = solver.loaded.workplace.engine
-    decodes = []
-    step = engine.step
-    monkeypatch.setattr(engine, "step", lambda: decodes.append(None) or step())
+    decode = engine.step
+    decodes = 0
+
+    def step() -> list[Progress]:
+        nonlocal decodes
+        decodes += 1
+        return decode()
+
+    monkeypatch.setattr(engine, "step", step)
     clock = SimpleNamespace(perf_counter=itertools.count().__next__)
     monkeypatch.setattr("lorid_edge.solver.time", clock)
     seconds = solver.solve(QUESTION, settings=SolveSettings("dr", max_rounds=1)).seconds
-    assert seconds.knowledge_generator + seconds.deep_reasoner == len(decodes)
+    assert seconds.knowledge_generator + seconds.deep_reasoner == decodes
 
 
 def test_another_seed_gives_other_samples(solver: Solver) -> None:
