@@ -103,7 +103,7 @@ def _run(base: Path) -> ProbeResult:
         False,
         f"llama.cpp crashes at the first decode with repacked weights ({repacked}), so they are "
         "off, which is slower. Rebuild it with 'make rebuild' (on x86 with AMX and GCC: "
-        "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16).",
+        "-fno-tree-dse -fno-dse).",
     )
 
 
