@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import socket
@@ -26,6 +27,9 @@ SEND_BUFFER_BYTES = 16_384
 """What is kept for a reader, once by the system and once here, before it counts as slow. Its
 events are then merged where they come from, so that many slow readers take little memory."""
 
+EARLY_BYTES = 16_384
+"""What a client may send before it has its answer, for its next requests."""
+
 _KEEP_ALIVE_PROBE_SECONDS = 30
 _TICK_SECONDS = 0.05
 _CLOSING_SECONDS = 1
@@ -45,10 +49,10 @@ def open_socket(host: str, port: int) -> socket.socket:
         return listener
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise LoridError(
-            f"Cannot listen on {host}, port {port}: {reason}. Another program may use it; "
-            "give another --port, or 0 for any that is free."
-        ) from error
+        advice = "Give an address of this machine as --host, and a --port that you may use."
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            advice = "Another program uses it; give another --port, or 0 for any that is free."
+        raise LoridError(f"Cannot listen on {host}, port {port}: {reason}. {advice}") from error
 
 
 def serve(
@@ -70,7 +74,7 @@ def serve(
         log_level="error" if _LOGGER.isEnabledFor(logging.DEBUG) else "critical",
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=limits.connections,
+        limit_concurrency=limits.connections + 1,  # uvicorn refuses the one that reaches it
         timeout_graceful_shutdown=_CLOSING_SECONDS,
         h11_max_incomplete_event_size=16_384,
     )
@@ -135,6 +139,16 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
             self._silence.cancel()
             self.resume_writing()
             super().connection_lost(exc)
+
+        def handle_events(self) -> None:
+            """Read on where uvicorn stops, at what comes early: else nobody notices the end."""
+            super().handle_events()
+            if self.conn.their_state in (h11.DONE, h11.MIGHT_SWITCH_PROTOCOL):
+                early, _ = self.conn.trailing_data
+                if len(early) > EARLY_BYTES:
+                    self.transport.abort()
+                else:
+                    self.flow.resume_reading()
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
