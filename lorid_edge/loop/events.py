@@ -28,8 +28,8 @@ class _NamedEvent:
         }
 
     def to_json(self) -> str:
-        """`to_dict` as one line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        """`to_dict` as one line of JSON in ASCII: some readers break lines at U+2028 too."""
+        return json.dumps(self.to_dict())
 
 
 def _plain(value: Any) -> Any:

@@ -239,4 +239,4 @@ def _usage(solution: Solution) -> dict[str, Any]:
 
 
 def _frame(content: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n".encode()
+    return f"data: {json.dumps(content)}\n\n".encode()

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lorid_edge.errors import CancelledError, LoridError, UsageError
-from lorid_edge.serve.refusals import Refusal, refusal_of
+from lorid_edge.errors import CancelledError, LoridError
+from lorid_edge.serve.refusals import refusal_of
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 FAILED, TOO_MANY_REQUESTS, CANCELLED = -32000, -32001, -32800
@@ -35,14 +35,26 @@ class Call:
 
     id: RequestId | None
     method: str
-    params: dict[str, Any]
+    params: Any
+
+    def named_params(self) -> dict[str, Any]:
+        """The parameters by name; {} where there are none.
+
+        Raises:
+            RpcError: they have no names.
+        """
+        if self.params is None:
+            return {}
+        if not isinstance(self.params, dict):
+            raise RpcError(INVALID_PARAMS, "invalid_request", "params has to be an object.")
+        return self.params
 
 
 def read_call(line: bytes) -> Call:
     """What a line asks for.
 
     Raises:
-        RpcError: it is not a JSON-RPC 2.0 request with named parameters.
+        RpcError: it is not a JSON-RPC 2.0 request.
     """
     try:
         content = json.loads(line)
@@ -51,14 +63,11 @@ def read_call(line: bytes) -> Call:
     if not isinstance(content, dict) or content.get("jsonrpc") != "2.0":
         raise _invalid('A line has to hold one object with "jsonrpc": "2.0".')
     identifier, method = content.get("id"), content.get("method")
-    params = content.get("params", {})
     if isinstance(identifier, bool) or not isinstance(identifier, str | int | None):
         raise _invalid("id has to be a string or a whole number.")
     if not isinstance(method, str):
         raise _invalid("method has to be a string.")
-    if not isinstance(params, dict):
-        raise RpcError(INVALID_PARAMS, "invalid_request", "params has to be an object.")
-    return Call(identifier, method, params)
+    return Call(identifier, method, content.get("params"))
 
 
 def result_line(identifier: RequestId | None, result: Any) -> str:
@@ -87,8 +96,8 @@ def _rpc_error_of(error: BaseException) -> RpcError:
         problems = (f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()[:5])
         return RpcError(INVALID_PARAMS, "invalid_request", "; ".join(problems))
     refusal = refusal_of(error)
-    is_of_params = isinstance(error, UsageError | Refusal)
-    return RpcError(INVALID_PARAMS if is_of_params else FAILED, refusal.kind, str(refusal))
+    code = INVALID_PARAMS if refusal.status < 500 else FAILED
+    return RpcError(code, refusal.kind, str(refusal))
 
 
 def _invalid(message: str) -> RpcError:
@@ -96,4 +105,5 @@ def _invalid(message: str) -> RpcError:
 
 
 def _line(content: dict[str, Any]) -> str:
-    return json.dumps({"jsonrpc": "2.0", **content}, ensure_ascii=False)
+    """In ASCII: an id may hold half a character (a lone surrogate), which UTF-8 cannot."""
+    return json.dumps({"jsonrpc": "2.0", **content})

@@ -76,11 +76,12 @@ class LineServer:
         return line
 
     def _take(self, call: Call) -> None:
+        params = call.named_params()
         if call.method == "solve":
             if call.id is not None:  # without an id there would be no way to answer
-                self._begin(call.id, SolveRequest.model_validate(call.params))
+                self._begin(call.id, SolveRequest.model_validate(params))
         elif call.method == "cancel":
-            self._cancel(call)
+            self._cancel(call, params.get("id"))
         elif call.method == "packs":
             loaded = self._solver.loaded.workplace.manifest.name
             self._answer(call, {"packs": describe_packs(self._store, loaded)})
@@ -96,6 +97,7 @@ class LineServer:
         """Give a problem its place among the others and a thread."""
         check_question_length(request.question, self._limits)
         settings = request.settings(self._limits)
+        self._solver.check(request.question)
         with self._lock:
             if identifier in self._active:
                 message = f"The id {identifier!r} belongs to a request that is not answered yet."
@@ -131,9 +133,8 @@ class LineServer:
         with contextlib.suppress(OSError):  # nobody reads any more
             self._write(answer)
 
-    def _cancel(self, call: Call) -> None:
+    def _cancel(self, call: Call, identifier: Any) -> None:
         """Tell whether there is such a request, and cancel it, in this order."""
-        identifier = call.params.get("id")
         if isinstance(identifier, bool) or not isinstance(identifier, str | int):
             message = "id has to be that of the request to cancel."
             raise RpcError(rpc.INVALID_PARAMS, "invalid_request", message)

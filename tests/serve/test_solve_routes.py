@@ -60,6 +60,15 @@ def test_the_events_are_those_of_the_python_api(
     assert told(events) == told(expected)
 
 
+def test_no_character_of_a_question_breaks_a_line_of_events(client: httpx.Client) -> None:
+    """Python's `splitlines` and others break lines at these too, though the standard does not."""
+    question = "What is 1 + 1?\u2028\u2029\x85 \u03c0"
+    body = {"question": question, "policy": "ir", "stream": True}
+    with client.stream("POST", "/v1/solve", json=body) as response:
+        *_, (name, last) = server_events(response)
+    assert (name, last["solution"]["question"]) == ("solved", question)
+
+
 def told(events: list[tuple[str, Any]]) -> tuple[dict[str, str], list[Any]]:
     """Text by sample, and the other events: text may come in other portions if reading is slow."""
     texts: dict[str, str] = {}

@@ -90,11 +90,20 @@ def test_requests_are_answered_in_order_and_cancelled_one_by_one(child: LineClie
         (b'{"id": 1, "method": "packs"}', -32600, None),
         (b'{"jsonrpc": "2.0", "id": 1.5, "method": "packs"}', -32600, None),
         (b'{"jsonrpc": "2.0", "id": 1, "method": 2}', -32600, None),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "packs", "params": [1]}', -32602, None),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "packs", "params": [1]}', -32602, 1),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "guess", "params": null}', -32601, 1),
+        (b'{"jsonrpc": "2.0", "id": "\\ud800", "method": "guess"}', -32601, "\ud800"),
         (b'{"jsonrpc": "2.0", "id": 1, "method": "guess"}', -32601, 1),
         (b'{"jsonrpc": "2.0", "id": 1, "method": "solve"}', -32602, 1),
         (b'{"jsonrpc": "2.0", "id": 1, "method": "solve", "params": {"question": 1}}', -32602, 1),
         (b'{"jsonrpc": "2.0", "id": 1, "method": "solve", "params": {"question": " "}}', -32602, 1),
+        (
+            b'{"jsonrpc": "2.0", "id": 1, "method": "solve", "params": {"question": "'
+            + b"how many " * 800
+            + b'"}}',
+            -32602,
+            1,
+        ),
         (b'{"jsonrpc": "2.0", "id": 1, "method": "cancel", "params": {}}', -32602, 1),
         (b'{"jsonrpc": "2.0", "x": "' + b"x" * 400_000 + b'"}', -32700, None),
     ],
@@ -110,6 +119,14 @@ def test_what_cannot_be_done_is_said(
     assert answer["id"] == identifier
     child.send(id="after", method="packs")
     assert any(pack["loaded"] for pack in child.receive()["result"]["packs"])
+
+
+def test_what_cannot_be_solved_is_said_without_waiting_for_its_turn(child: LineClient) -> None:
+    child.send(id=1, method="solve", params={**SOLVE_LONG, "stream": False})
+    for identifier, question in ((2, " "), (3, "how many " * 800)):
+        child.send(id=identifier, method="solve", params={"question": question})
+        refused = child.receive()
+        assert (refused["id"], refused["error"]["code"]) == (identifier, -32602)
 
 
 def test_an_id_in_use_is_refused_and_a_full_queue_too(tiny_home: Path, brief_pack: Path) -> None:
@@ -129,6 +146,7 @@ def test_notifications_are_never_answered(child: LineClient) -> None:
     child.send(method="solve", params=SOLVE_BRIEFLY)
     child.send(method="packs")
     child.send(method="guess")
+    child.send(method="packs", params=[1])
     child.send(id="last", method="cancel", params={"id": 0})
     assert child.receive()["id"] == "last"
 
