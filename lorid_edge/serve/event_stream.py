@@ -73,7 +73,7 @@ class EventStream(Response):
         except LoridError as error:
             await refusal_of(error)(scope, receive, send)
             return
-        with job:
+        with contextlib.suppress(LoridError), job:  # the client was told of it
             writing = asyncio.ensure_future(self._write(job, send))
             watching = asyncio.ensure_future(until_disconnected(receive))
             try:
@@ -83,8 +83,8 @@ class EventStream(Response):
                 for task in (writing, watching):
                     task.cancel()
                 await asyncio.gather(writing, watching, return_exceptions=True)
-        if not writing.cancelled():
-            writing.result()
+            if not writing.cancelled():
+                writing.result()
 
     async def _write(self, job: Job, send: Any) -> None:
         async def body(content: bytes, more: bool = True) -> None:
@@ -97,8 +97,10 @@ class EventStream(Response):
                 content = self._encoder.encode(events) if events else b": waiting\n\n"
                 if content:
                     await body(content)
-        except LoridError as error:
-            await body(self._encoder.encode_error(refusal_of(error)))
+        except Exception as error:
+            told = self._encoder.encode_error(refusal_of(error))
+            await body(told + self._encoder.end(), more=False)
+            raise
         await body(self._encoder.end(), more=False)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -18,8 +20,11 @@ from running_server import (
 )
 
 from lorid_edge import Solver
+from lorid_edge.errors import CancelledError, EngineError
 from lorid_edge.loading import LoadSettings
 from lorid_edge.packs.store import PackStore
+from lorid_edge.serve.app import make_service
+from lorid_edge.serve.settings import Access, Limits
 from lorid_edge.solver import SolveSettings
 
 
@@ -108,6 +113,68 @@ def test_what_cannot_be_solved_is_refused_before_anything_is_generated(
     assert refused.json()["error"]["type"] == kind
     assert refused.json()["error"]["message"]
     assert server.jobs() == 0
+
+
+class FailingStream:
+    """A stream that cannot be read."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def queue(self) -> None:
+        pass
+
+    def cancel(self) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[Any]:
+        raise self._error
+
+
+class FailingSolver:
+    """A solver that takes a question and then fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self.loaded = SimpleNamespace(
+            workplace=SimpleNamespace(manifest=SimpleNamespace(name="failing"))
+        )
+        self._error = error
+
+    def check(self, question: str) -> None:
+        pass
+
+    def stream(self, question: str, settings: SolveSettings) -> FailingStream:
+        return FailingStream(self._error)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "outcome"),
+    [
+        (EngineError("out of cells"), "failed", "failed"),
+        (CancelledError("stopped"), "cancelled", "cancelled"),
+        (ZeroDivisionError("secret"), "defect", "failed"),
+    ],
+)
+def test_a_stream_that_fails_says_so_and_counts_as_failed(
+    tmp_path: Path, error: Exception, kind: str, outcome: str
+) -> None:
+    solver: Any = FailingSolver(error)
+    application = make_service(solver, PackStore(tmp_path), Access(None), Limits()).application
+
+    async def ask() -> tuple[str, str]:
+        transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+        address = "http://localhost"
+        async with httpx.AsyncClient(transport=transport, base_url=address) as client:
+            body = {"question": "What is 1 + 1?", "stream": True}
+            events = (await client.post("/v1/solve", json=body)).text
+            return events, (await client.get("/metrics")).text
+
+    events, metrics = asyncio.run(ask())
+    assert "event: error\n" in events
+    assert f'"type": "{kind}"' in events
+    assert "secret" not in events
+    assert f'lorid_edge_solves_total{{outcome="{outcome}"}} 1\n' in metrics
+    assert "lorid_edge_jobs 0\n" in metrics
 
 
 @pytest.mark.parametrize(
