@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import secrets
@@ -33,13 +34,23 @@ Examples:
 """
 
 
+HTTP_OPTIONS = (
+    *("host", "port", "no_token", "allow_host", "allow_origin", "max_connections"),
+    *("receive_seconds", "send_seconds", "stop_seconds", "as_json"),
+)
+"""Those that mean nothing to a parent process."""
+
+
 def serve(
+    context: typer.Context,
     pack: PackName = "standard",
     stdio: Annotated[
         bool, typer.Option("--stdio", help="Talk JSON-RPC with the parent process instead.")
     ] = False,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes one that is free.")] = DEFAULT_PORT,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port; 0 takes one that is free.")
+    ] = DEFAULT_PORT,
     no_token: Annotated[
         bool, typer.Option("--no-token", help="Let every program of this machine in.")
     ] = False,
@@ -60,7 +71,7 @@ def serve(
     max_connections: Annotated[int, typer.Option(help="Connections at the same time.")] = 256,
     max_body_bytes: Annotated[int, typer.Option(help="Largest body of a request.")] = 262_144,
     max_question_characters: Annotated[int, typer.Option(help="Longest question.")] = 8_000,
-    max_rounds: Annotated[int, typer.Option(help="Most rounds that a request may set.")] = 32,
+    max_rounds: Annotated[int, typer.Option(help="Most rounds of a solve; more are refused.")] = 32,
     max_seconds: Annotated[
         float, typer.Option(help="Longest solve; then it gives its best answer so far.")
     ] = 600.0,
@@ -83,18 +94,20 @@ def serve(
     LORID_EDGE_TOKEN sets the token; else a new one is made at each start.
     """
     from lorid_edge.loading import LoadSettings
-    from lorid_edge.serve.settings import Access, Limits
+    from lorid_edge.serve.settings import Access, Limits, web_origin
 
+    if stdio:
+        _refuse_http_options(context)
     load_settings = LoadSettings(
         width=width, sequence_tokens=context_tokens, threads=threads, low_memory=low_memory
     )
     limits = Limits(
-        body_bytes=max_body_bytes,
-        question_characters=max_question_characters,
-        rounds=max_rounds,
-        solve_seconds=max_seconds,
+        max_body_bytes=max_body_bytes,
+        max_question_characters=max_question_characters,
+        max_rounds=max_rounds,
+        max_seconds=max_seconds,
         queue_length=queue_length,
-        connections=max_connections,
+        max_connections=max_connections,
         receive_seconds=receive_seconds,
         send_seconds=send_seconds,
         stop_seconds=stop_seconds,
@@ -106,15 +119,25 @@ def serve(
     is_loopback = _is_loopback(host)
     access = Access(
         _token(no_token, is_loopback),
-        frozenset(name.lower() for name in allow_host or []),
-        frozenset(allow_origin or []),
+        frozenset(name.lower().rstrip(".") for name in [host, *(allow_host or [])]),
+        frozenset(map(web_origin, allow_origin or [])),
         any_address=not is_loopback,
     )
     if _serve_http(opening, limits, access, (host, port), as_json) == signal.SIGINT:
         raise typer.Exit(INTERRUPTED)
 
 
-serve.__doc__ = f"{serve.__doc__}\n{EXAMPLES}"
+serve.__doc__ = f"{inspect.cleandoc(serve.__doc__ or '')}\n{EXAMPLES}"
+
+
+def _refuse_http_options(context: typer.Context) -> None:
+    """Raise UsageError if one was given."""
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name in HTTP_OPTIONS and source is not None and source.name != "DEFAULT":
+            raise UsageError(
+                f"{option.opts[0]} has no meaning with --stdio; leave one of them out."
+            )
 
 
 def _serve_parent(opening: Opening, limits: Limits) -> None:

@@ -113,6 +113,11 @@ class Solver:
             raise LoridError("The solver is closed; open another one.")
         return self._loaded
 
+    @property
+    def width(self) -> int:
+        """Samples of a role at once."""
+        return self._width
+
     def check(self, question: str) -> None:
         """Raise what `solve` would raise for `question` before it generates anything.
 

@@ -56,7 +56,7 @@ class Gate:
             self._check_host(headers)
             self._check_origin(scope, headers)
             if scope["method"] == "OPTIONS" and allowed_origin is not None:
-                await _answer_preflight(send_with_headers)
+                await _answer_preflight(headers, send_with_headers)
                 return
             self._check_token(scope, headers)
             body = await self._read_body(headers, receive)
@@ -120,7 +120,7 @@ class Gate:
 
     async def _read_body(self, headers: dict[str, str], receive: Any) -> bytes:
         """The whole body, within the limits of size and time."""
-        limit = self._limits.body_bytes
+        limit = self._limits.max_body_bytes
         announced = headers.get("content-length", "0")
         if announced.isdigit() and int(announced[:20]) > limit:
             raise _too_large(limit)
@@ -180,14 +180,20 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _cross_origin_headers(origin: str) -> list[tuple[bytes, bytes]]:
-    return [(b"access-control-allow-origin", origin.encode()), (b"vary", b"Origin")]
+    return [
+        (b"access-control-allow-origin", origin.encode()),
+        (b"access-control-expose-headers", b"retry-after"),
+        (b"vary", b"Origin"),
+    ]
 
 
-async def _answer_preflight(send: Any) -> None:
-    headers = [
+async def _answer_preflight(headers: dict[str, str], send: Any) -> None:
+    """Allow whatever headers are asked for: clients of OpenAI's protocol send some of their own."""
+    asked = headers.get("access-control-request-headers", "authorization, content-type")
+    allowed = [
         (b"access-control-allow-methods", b"GET, POST"),
-        (b"access-control-allow-headers", b"authorization, content-type"),
+        (b"access-control-allow-headers", asked.encode("latin-1")),
         (b"access-control-max-age", b"600"),
     ]
-    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.start", "status": 204, "headers": allowed})
     await send({"type": "http.response.body", "body": b""})

@@ -127,7 +127,8 @@ def openai_routes(work: Work) -> APIRouter:
     async def chat(body: ChatRequest, request: Request) -> Any:
         """Solve the problem in the last user message."""
         require_model(body.model)
-        question, settings = body.question(), body.settings(work.limits)
+        question = body.question()
+        settings = body.settings(work.limits, work.solver.width)
 
         def begin() -> Job:
             return work.begin(question, settings, with_events=bool(body.stream))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
+from lorid_edge.loop.policies import make_policy
 from lorid_edge.serve.refusals import Refusal
 from lorid_edge.serve.settings import Limits
 from lorid_edge.solver import DEFAULT_POLICY, SolveSettings
@@ -25,23 +26,28 @@ class SolveChoices(BaseModel):
     max_seconds: Seconds | None = None
     calculator: StrictBool | None = None
 
-    def settings(self, limits: Limits) -> SolveSettings:
+    def settings(self, limits: Limits, width: int) -> SolveSettings:
         """What is chosen, within what is allowed.
+
+        Args:
+            width: the solver's, by which a policy's own number of rounds goes.
 
         Raises:
             Refusal: more rounds than allowed.
         """
-        if self.max_rounds is not None and self.max_rounds > limits.rounds:
+        if self.max_rounds is not None and self.max_rounds > limits.max_rounds:
             raise Refusal(
                 422,
                 "invalid_request",
-                f"max_rounds is {self.max_rounds}; at most {limits.rounds} are allowed.",
+                f"max_rounds is {self.max_rounds}; at most {limits.max_rounds} are allowed.",
             )
+        policy = self.policy or DEFAULT_POLICY
+        rounds = make_policy(policy, width, self.max_rounds).max_rounds
         return SolveSettings(
-            policy=self.policy or DEFAULT_POLICY,
-            max_rounds=self.max_rounds,
+            policy=policy,
+            max_rounds=min(rounds, limits.max_rounds),
             seed=self.seed or 0,
-            max_seconds=min(self.max_seconds or limits.solve_seconds, limits.solve_seconds),
+            max_seconds=min(self.max_seconds or limits.max_seconds, limits.max_seconds),
             calculator=self.calculator is not False,
         )
 
@@ -85,10 +91,10 @@ class ErrorBody(BaseModel):
 
 def check_question_length(question: str, limits: Limits) -> None:
     """Raise Refusal if `question` is longer than allowed."""
-    if len(question) > limits.question_characters:
+    if len(question) > limits.max_question_characters:
         raise Refusal(
             400,
             "question_too_long",
             f"The question has {len(question):,} characters; at most "
-            f"{limits.question_characters:,} are allowed.",
+            f"{limits.max_question_characters:,} are allowed.",
         )

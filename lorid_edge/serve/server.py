@@ -74,7 +74,7 @@ def serve(
         log_level="error" if _LOGGER.isEnabledFor(logging.DEBUG) else "critical",
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=limits.connections + 1,  # uvicorn refuses the one that reaches it
+        limit_concurrency=limits.max_connections + 1,  # uvicorn refuses the one that reaches it
         timeout_graceful_shutdown=_CLOSING_SECONDS,
         h11_max_incomplete_event_size=16_384,
     )

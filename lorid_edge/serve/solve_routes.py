@@ -41,7 +41,7 @@ def solve_routes(work: Work, store: PackStore) -> APIRouter:
     @router.post("/v1/solve", response_model=None, responses={200: {"model": Solution, **EVENTS}})
     async def solve(body: SolveRequest, request: Request) -> Any:
         """Solve a problem: the solution as JSON, or its events as they happen."""
-        settings = body.settings(work.limits)
+        settings = body.settings(work.limits, work.solver.width)
         is_stream = body.stream or (body.stream is None and _wants_events(request))
 
         def begin() -> Job:

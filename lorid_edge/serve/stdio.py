@@ -68,7 +68,7 @@ class LineServer:
 
     def _next_line(self) -> bytes:
         """The next line; one that is too long is cut off where it is certain to be no JSON."""
-        limit = self._limits.body_bytes
+        limit = self._limits.max_body_bytes
         line = self._requests.readline(limit)
         rest = line
         while len(rest) == limit and not rest.endswith(b"\n"):
@@ -96,7 +96,7 @@ class LineServer:
     def _begin(self, identifier: RequestId, request: SolveRequest) -> None:
         """Give a problem its place among the others and a thread."""
         check_question_length(request.question, self._limits)
-        settings = request.settings(self._limits)
+        settings = request.settings(self._limits, self._solver.width)
         self._solver.check(request.question)
         with self._lock:
             if identifier in self._active:

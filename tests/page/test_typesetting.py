@@ -156,8 +156,8 @@ def test_no_line_begins_with_a_full_stop(page: Page, width: int) -> None:
 
 def test_events_are_the_same_however_the_bytes_are_cut(page: Page) -> None:
     events = [
-        {"name": "text_added", "data": {"role": "deep_reasoner", "index": 0, "text": "π\u2028= 3\n\n"}},
-        {"name": "agreement", "data": {"answer": "½"}},
+        {"name": "text_added", "data": {"role": "deep_reasoner", "index": 0, "text": "π = 3\n\n"}},
+        {"name": "agreement", "data": {"answer": "½\u2028"}},
     ]
     frames = [
         f"event: {event['name']}\ndata: {json.dumps(event['data'], ensure_ascii=False)}\n\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 from running_server import COMMAND, SOLVE_BRIEFLY, RunningServer, environment
+
+from lorid_edge.errors import UsageError
+from lorid_edge.serve.settings import web_origin
 
 PROTECTED = ["/v1/packs", "/v1/models", "/metrics"]
 
@@ -102,19 +106,48 @@ def test_pages_of_other_sites_may_not_ask_even_without_a_token(
 
 def test_names_and_origins_can_be_let_in(start_server: Callable[..., RunningServer]) -> None:
     origin = "http://localhost:3000"
-    server = start_server("--allow-origin", origin, "--allow-host", "Laptop.lan")
+    server = start_server("--allow-origin", f"{origin}/", "--allow-host", "Laptop.lan")
     asked = {"Access-Control-Request-Method": "POST", "Origin": origin}
     preflight = httpx.options(server.address + "/v1/solve", headers=asked)
     assert preflight.status_code == 204
     assert preflight.headers["access-control-allow-origin"] == origin
     assert "authorization" in preflight.headers["access-control-allow-headers"]
+    names = "authorization, x-stainless-os"  # of OpenAI's client for browsers
+    preflight = httpx.options(
+        server.address + "/v1/solve", headers={**asked, "Access-Control-Request-Headers": names}
+    )
+    assert preflight.headers["access-control-allow-headers"] == names
     headers = {**server.headers, "Origin": origin, "Host": "laptop.lan:8127"}
     solved = httpx.post(
         server.address + "/v1/solve", json=SOLVE_BRIEFLY, headers=headers, timeout=60
     )
     assert solved.status_code == 200
     assert solved.headers["access-control-allow-origin"] == origin
+    assert solved.headers["access-control-expose-headers"] == "retry-after"
     assert httpx.post(server.address + "/v1/solve", headers={"Origin": origin}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("HTTP://LocalHost:3000", "http://localhost:3000"),
+        ("https://example.org/", "https://example.org"),
+        ("https://example.org:443", "https://example.org"),
+        ("http://[::1]:80", "http://[::1]"),
+        ("http://example.org:443", "http://example.org:443"),
+        ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+    ],
+)
+def test_an_origin_is_taken_as_browsers_write_it(text: str, origin: str) -> None:
+    assert web_origin(text) == origin
+
+
+@pytest.mark.parametrize(
+    "text", ["", "*", "null", "localhost:3000", "http://", "http://a.example/page", "http://a:b"]
+)
+def test_what_is_no_origin_is_wrong_usage(text: str) -> None:
+    with pytest.raises(UsageError, match="--allow-origin"):
+        web_origin(text)
 
 
 def test_pages_are_held_to_this_server(server: RunningServer) -> None:
@@ -162,6 +195,16 @@ def test_on_another_interface_addresses_are_let_in_and_names_are_not(
         headers = {**server.headers, "Host": host}
         answered = httpx.get(f"http://127.0.0.1:{port}/v1/packs", headers=headers)
         assert answered.status_code == status
+
+
+def test_the_name_that_it_listens_on_is_let_in(start_server: Callable[..., RunningServer]) -> None:
+    name = socket.gethostname()
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        pytest.skip("this machine's name has no address")
+    server = start_server("--host", name)
+    assert httpx.get(server.address + "/v1/packs", headers=server.headers).status_code == 200
 
 
 def test_the_token_can_be_given_by_the_environment(

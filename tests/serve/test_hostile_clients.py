@@ -84,7 +84,7 @@ def test_what_is_sent_early_is_kept_and_answered(server: RunningServer) -> None:
         connection.sendall(asked[20:])
         answered = answers.read()
     assert answered.count(b"HTTP/1.1 200 OK") == 2
-    assert answered.endswith(b"}") and b'"status":"ok"' in answered
+    assert b'"status":"ok"' in answered
 
 
 def test_a_client_that_floods_before_it_is_answered_is_given_up(server: RunningServer) -> None:

@@ -73,13 +73,33 @@ def test_a_port_in_use_is_said(tiny_home: Path, server: RunningServer) -> None:
     assert "--port" in refused.stderr
 
 
+def test_an_address_of_another_machine_is_not_blamed_on_another_program(tiny_home: Path) -> None:
+    refused = run(tiny_home, "--pack", "tiny", "--host", "999.1.1.1")
+    assert refused.returncode == 1
+    assert "--host" in refused.stderr
+    assert "program" not in refused.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["--queue-length", "0"], ["--max-seconds", "nan"], ["--width", "99"], ["--port", "x"]],
+    [
+        ["--queue-length", "0"],
+        ["--max-seconds", "nan"],
+        ["--max-seconds", "0"],
+        ["--width", "99"],
+        ["--port", "x"],
+        ["--port", "70000"],
+        ["--port", "-1"],
+        ["--allow-origin", "localhost:3000"],
+        ["--host", "0.0.0.0", "--stdio"],
+        ["--no-token", "--stdio"],
+        ["--json", "--stdio"],
+    ],
 )
 def test_impossible_options_are_wrong_usage(tiny_home: Path, arguments: list[str]) -> None:
     refused = run(tiny_home, "--pack", "tiny", *arguments)
     assert refused.returncode == 2
+    assert arguments[0].removeprefix("--") in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

@@ -138,6 +138,7 @@ class FailingSolver:
         self.loaded = SimpleNamespace(
             workplace=SimpleNamespace(manifest=SimpleNamespace(name="failing"))
         )
+        self.width = 1
         self._error = error
 
     def check(self, question: str) -> None:
@@ -258,3 +259,5 @@ def test_the_limits_can_be_set(start_server: Callable[..., RunningServer]) -> No
         late = client.post("/v1/solve", json={"question": "1+1?", "max_seconds": 100}).json()
         assert late["status"] == "undecided"
         assert late["settings"]["max_seconds"] == 0.01
+        own = client.post("/v1/solve", json={"question": "1+1?", "policy": "paper"}).json()
+        assert own["settings"]["max_rounds"] == 2  # the policy's own are 5
