@@ -57,6 +57,7 @@ def make_service(solver: Solver, store: PackStore, access: Access, limits: Limit
     )
     _answer_errors(app)
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> dict[str, str]:
         """Whether the server can take requests."""
@@ -73,8 +74,17 @@ def make_service(solver: Solver, store: PackStore, access: Access, limits: Limit
     app.include_router(solve_routes(work, store))
     app.include_router(openai_routes(work))
     if PAGE_FOLDER.is_dir():
-        app.router.routes.append(_PageMount("/", StaticFiles(directory=PAGE_FOLDER, html=True)))
+        app.router.routes.append(_PageMount("/", _PageFiles(directory=PAGE_FOLDER, html=True)))
     return Service(CountedRequests(Gate(app, access, limits), metrics), work)
+
+
+class _PageFiles(StaticFiles):
+    """Browsers ask each time whether a file is still the same: a newer server has other files."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 class _PageMount(Mount):

@@ -168,6 +168,27 @@ def test_without_the_token_the_page_asks_for_it(brief_server: Served, open_page:
     solve(page)
 
 
+def test_a_token_of_ones_own_is_taken_from_the_address_as_it_stands(
+    start_server: Start, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORID_EDGE_TOKEN", "a+b%2Bc&d=e#f")
+    page = open_page(start_server().page)
+    assert page.locator("#token-dialog[open]").count() == 0
+
+
+def test_a_wrong_number_in_closed_options_is_shown(brief_server: Served, open_page: Open) -> None:
+    page = open_page(brief_server.page)
+    page.click("#options summary")
+    page.fill("#max-seconds", "0")
+    page.click("#options summary")
+    page.fill("#question", QUESTION)
+    assert page.is_hidden("#max-seconds")
+    page.click("#solve")
+    assert page.is_visible("#max-seconds")
+    assert page.evaluate("document.activeElement.id") == "max-seconds"
+    assert page.is_hidden("#work")
+
+
 def test_the_token_leaves_the_address_bar_and_lasts_for_the_tab(
     brief_server: Served, open_page: Open
 ) -> None:

@@ -223,6 +223,18 @@ def test_paths_that_do_not_exist_have_the_same_form_of_error(client: httpx.Clien
         assert refused.json()["error"].keys() == {"type", "message"}
 
 
+def test_the_page_is_asked_for_again_but_not_sent_again(client: httpx.Client) -> None:
+    first = client.get("/")
+    again = client.get("/", headers={"If-None-Match": first.headers["etag"]})
+    assert (first.status_code, again.status_code) == (200, 304)
+    assert first.headers["cache-control"] == again.headers["cache-control"] == "no-cache"
+
+
+def test_health_can_be_asked_for_its_headers_alone(client: httpx.Client) -> None:
+    answered = client.head("/health")
+    assert (answered.status_code, answered.content) == (200, b"")
+
+
 def test_a_refused_method_is_told_what_is_allowed(client: httpx.Client) -> None:
     assert client.get("/v1/solve").headers["Allow"] == "POST"
     assert "GET" in client.request("TRACE", "/health").headers["Allow"]

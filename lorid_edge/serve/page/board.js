@@ -5,6 +5,18 @@ export const KNOWLEDGE = "knowledge_generator";
 export const DEEP = "deep_reasoner";
 export const ROLES = [INTUITIVE, KNOWLEDGE, DEEP];
 
+/** Whether two answers are written alike or are the same number, as 1/2 and 0.5 are. */
+export function isSameAnswer(first, second) {
+  return first === second || number(first) === number(second);
+}
+
+/* NaN, which equals nothing, for what is no number, or one too long to be told from others. */
+function number(answer) {
+  if (!/^(?=.{1,15}$)-?\d+(\.\d+|\/[1-9]\d*)?$/.test(answer)) return NaN;
+  const [numerator, denominator = 1] = answer.split("/").map(Number);
+  return numerator / denominator;
+}
+
 export class Board {
   constructor(question) {
     this.question = question;
@@ -55,16 +67,17 @@ export class Board {
 
   /** The answers so far with who gave them, most frequent first: [{answer, intuitive, deep}]. */
   votes() {
-    const votes = new Map();
+    const votes = [];
     for (const role of [INTUITIVE, DEEP]) {
       for (const row of this.rows[role]) {
-        const answer = row?.sample?.answer ?? null;
-        if (answer === null) continue;
-        if (!votes.has(answer)) votes.set(answer, { answer, intuitive: 0, deep: 0 });
-        votes.get(answer)[role === DEEP ? "deep" : "intuitive"] += 1;
+        const { answer = null, finish } = row?.sample ?? {};
+        if (answer === null || finish === "length") continue; // it had to be asked for: no vote
+        let vote = votes.find((other) => isSameAnswer(other.answer, answer));
+        if (!vote) votes.push((vote = { answer, intuitive: 0, deep: 0 }));
+        vote[role === DEEP ? "deep" : "intuitive"] += 1;
       }
     }
-    return [...votes.values()].sort((a, b) => b.intuitive + b.deep - a.intuitive - a.deep);
+    return votes.sort((a, b) => b.intuitive + b.deep - a.intuitive - a.deep);
   }
 
   #row(role, index) {

@@ -18,7 +18,7 @@ export class ServerError extends Error {
 
 /** The token in the address (`#token=...`) or of this tab. The address is cleared of it. */
 export function takeToken() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  const [, given] = /^#token=(.+)$/.exec(location.hash) ?? []; // as it stands: + and % are its own
   if (given) {
     keepToken(given);
     history.replaceState(null, "", location.pathname + location.search);

@@ -161,6 +161,8 @@ function connect() {
     event.preventDefault();
     start();
   });
+  // The browser cannot point at what is wrong in options that are closed, and would say nothing.
+  element("options").addEventListener("invalid", () => (element("options").open = true), true);
   element("cancel").addEventListener("click", (event) => {
     if (event.detail < 2) cancel(); // the second click of a double click on Solve is not meant
   });

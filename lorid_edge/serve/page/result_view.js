@@ -1,6 +1,6 @@
 /* The answer, how it came about, how sure it is, what it cost, and who said what. */
 
-import { DEEP, INTUITIVE, KNOWLEDGE } from "./board.js";
+import { DEEP, INTUITIVE, KNOWLEDGE, isSameAnswer } from "./board.js";
 import { pieces, typeset, typesetAnswer } from "./typeset.js";
 import { ROLE_NAMES, count, percent, seconds, statusWords } from "./words.js";
 
@@ -54,7 +54,8 @@ export class ResultView {
     if (state === this.drawnVotes) return;
     this.drawnVotes = state;
     const winner = board.solution?.answer ?? board.agreed;
-    element("votes").replaceChildren(...votes.map((vote) => voteNode(vote, vote.answer === winner)));
+    const nodes = votes.map((vote) => voteNode(vote, isSameAnswer(vote.answer, winner)));
+    element("votes").replaceChildren(...nodes);
   }
 
   #finish(solution) {

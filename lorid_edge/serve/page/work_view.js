@@ -1,6 +1,6 @@
 /* The three roles at work: every sample with its text so far and what came of it. */
 
-import { DEEP, INTUITIVE, KNOWLEDGE, ROLES } from "./board.js";
+import { DEEP, INTUITIVE, KNOWLEDGE, ROLES, isSameAnswer } from "./board.js";
 import { typesetAnswer, typesetBlocks } from "./typeset.js";
 import { count, outcome } from "./words.js";
 
@@ -74,7 +74,7 @@ class SampleView {
 
   draw(row, board, isOfInterest) {
     const { text, kind } = outcome(row, board.isOver);
-    const isWinner = kind === "answered" && text === winner(board);
+    const isWinner = kind === "answered" && isSameAnswer(text, winner(board));
     const state = `${kind} ${text} ${isWinner} ${isOfInterest}`;
     if (state !== this.drawn) {
       this.drawn = state;
@@ -102,7 +102,8 @@ function rowsOfInterest(role, rows, board) {
     return new Set(rows.filter((row) => row.round === latest && row.sample?.finish !== "cancelled"));
   }
   const reasoned = role === KNOWLEDGE ? board.rows[DEEP] : rows;
-  const decisive = reasoned.find((row) => row?.sample?.answer === board.solution.answer);
+  const { answer } = board.solution;
+  const decisive = reasoned.find((row) => row?.sample && isSameAnswer(row.sample.answer, answer));
   return new Set([rows.find((row) => row.index === decisive?.index) ?? rows[0]]);
 }
 
