@@ -143,7 +143,7 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
         def handle_events(self) -> None:
             """Read on where uvicorn stops, at what comes early: else nobody notices the end."""
             super().handle_events()
-            if self.conn.their_state in (h11.DONE, h11.MIGHT_SWITCH_PROTOCOL):
+            if self.flow.read_paused and self.conn.their_state is not h11.SEND_BODY:
                 early, _ = self.conn.trailing_data
                 if len(early) > EARLY_BYTES:
                     self.transport.abort()
