@@ -1,10 +1,11 @@
-"""A copy of a base with its weights unpacked to 16 bits, for decoding many samples at once.
+"""A copy of a base in a type that this CPU multiplies faster, for many samples at once.
 
 One sample at a time is bound by reading the weights, so that packed ones are best. Many at once are
 bound by arithmetic: where the CPU multiplies bfloat16, unpacked weights can be twice as fast, and
-float16 is faster by a third or more with AVX2 alone, at thrice the memory (docs/experiments.md).
-The weights are the same up to one rounding (8 and 11 bits of mantissa), and activations are rounded
-less than beside packed weights.
+float16 is faster by a third or more with AVX2 alone, at thrice the memory; AMX takes blocks of 8 bits
+nearly three times as fast as what small is packed in (docs/experiments.md). The weights are the same
+up to one rounding (8 and 11 bits of mantissa, or 8 bits of the largest in 32). Beside 16 bits,
+activations are rounded less than beside packed weights.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _PACED_SAMPLES = (16, 32)
 """What is timed: 16 samples at once where no more are asked for, otherwise 32. One CPU gains 1.1
 times from 16 samples and 1.4 from 32 (docs/experiments.md)."""
 
+_BYTES_PER_WEIGHT = {"BF16": 2.0, "F16": 2.0, "Q8_0": 34 / 32}
 _SPARE = 1.2
 
 
@@ -84,7 +86,7 @@ def choose_weights(
     copy = places.unpacked(sha256, base.name, unpacked_type)
     gains, paced = _known_gains(copy), _paced_samples(samples)
     if paced not in gains:
-        size_bytes = _unpacked_bytes(check_base(base))
+        size_bytes = _copy_bytes(check_base(base), unpacked_type)
         if shortage := _shortage(size_bytes, places.home):
             return Weights(None, shortage)
         try:
@@ -113,10 +115,12 @@ def weight_types(path: Path) -> set[str]:
 def fast_type() -> str | None:
     """The type that this build of llama.cpp multiplies in bulk with instructions of this CPU.
 
-    BF16 with AVX512_BF16, F16 where the CPU widens and multiplies it (F16C, FMA); None elsewhere,
-    where nothing was measured.
+    Q8_0 with AMX, BF16 with AVX512_BF16, F16 where the CPU widens and multiplies it (F16C, FMA);
+    None elsewhere, where nothing was measured.
     """
     told: bytes = native.load().llama_print_system_info()
+    if b"AMX_INT8 = 1" in told:
+        return "Q8_0"
     if b"AVX512_BF16 = 1" in told:
         return "BF16"
     is_there = all(f"{name} = 1".encode() in told for name in ("F16C", "FMA", "LLAMAFILE"))
@@ -134,8 +138,9 @@ def _shortage(size_bytes: int, home: Path) -> str:
     return ""
 
 
-def _unpacked_bytes(base: GgufFile) -> int:
-    return sum(2 * math.prod(tensor.shape) for tensor in base.tensors.values())
+def _copy_bytes(base: GgufFile, unpacked_type: str) -> int:
+    weights = sum(math.prod(tensor.shape) for tensor in base.tensors.values())
+    return int(weights * _BYTES_PER_WEIGHT[unpacked_type])
 
 
 def _make(base: Path, copy: Path, unpacked_type: str, on_progress: Progress | None) -> None:

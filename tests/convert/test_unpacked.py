@@ -20,7 +20,7 @@ SHA256 = "ab" * 32
 @pytest.fixture
 def packed(base: Path, tmp_path: Path) -> Path:
     path = tmp_path / "abababababab-packed.gguf"
-    quantize(Quantization(base, path, "Q8_0"))
+    quantize(Quantization(base, path, "Q4_0"))
     return path
 
 
@@ -154,16 +154,19 @@ def test_few_samples_or_a_cpu_that_gains_nothing_keep_the_base(
     assert not places.home.exists()
 
 
-def test_a_cpu_without_bfloat16_gets_float16(
-    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fast", ["F16", "Q8_0"])
+def test_the_copy_is_of_the_type_that_the_cpu_is_fast_with(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: str
 ) -> None:
-    monkeypatch.setattr(unpacked, "fast_type", lambda: "F16")
+    monkeypatch.setattr(unpacked, "fast_type", lambda: fast)
     monkeypatch.setattr(
-        unpacked, "tokens_per_second", lambda path, *_: 2.0 if "-f16-" in path.name else 1.0
+        unpacked,
+        "tokens_per_second",
+        lambda path, *_: 2.0 if f"-{fast.lower()}-" in path.name else 1.0,
     )
     copy = choose_weights(packed, SHA256, 16, Places(tmp_path / "home")).file
     assert copy is not None
-    assert weight_types(copy) <= {"F16", "F32"}
+    assert weight_types(copy) <= {fast, "F32"}
 
 
 def test_no_room_on_the_disk_keeps_the_base(
@@ -178,6 +181,7 @@ def test_no_room_on_the_disk_keeps_the_base(
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
+        (b"CPU : F16C = 1 | FMA = 1 | AVX512_BF16 = 1 | AMX_INT8 = 1 | LLAMAFILE = 1 | ", "Q8_0"),
         (b"CPU : F16C = 1 | FMA = 1 | AVX512_BF16 = 1 | LLAMAFILE = 1 | ", "BF16"),
         (b"CPU : AVX2 = 1 | F16C = 1 | FMA = 1 | LLAMAFILE = 1 | ", "F16"),
         (b"CPU : AVX2 = 1 | F16C = 1 | FMA = 1 | ", None),
@@ -192,7 +196,7 @@ def test_the_type_follows_what_llama_says_of_the_cpu(
     assert fast_type() == expected
 
 
-@pytest.mark.skipif(fast_type() is None, reason="needs a CPU with bfloat16, or F16C and FMA")
+@pytest.mark.skipif(fast_type() is None, reason="needs AMX, bfloat16, or F16C and FMA")
 def test_both_are_timed_for_real(packed: Path, tmp_path: Path) -> None:
     places = Places(tmp_path / "home")
     weights = choose_weights(packed, SHA256, 16, places)
