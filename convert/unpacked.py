@@ -2,10 +2,10 @@
 
 One sample at a time is bound by reading the weights, so that packed ones are best. Many at once are
 bound by arithmetic: where the CPU multiplies bfloat16, unpacked weights can be twice as fast, and
-float16 is faster by a third or more with AVX2 alone, at thrice the memory; AMX takes blocks of 8 bits
-nearly three times as fast as what small is packed in (docs/experiments.md). The weights are the same
-up to one rounding (8 and 11 bits of mantissa, or 8 bits of the largest in 32). Beside 16 bits,
-activations are rounded less than beside packed weights.
+float16 is faster by a third or more with AVX2 alone, at thrice the memory. AMX multiplies blocks of
+8 bits, nearly three times as fast as what small is packed in (docs/experiments.md). The weights are
+the same up to one rounding (8 and 11 bits of mantissa, or 8 bits of the largest in 32); beside 16
+bits, activations are rounded less than beside packed weights.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A teacher in torch: a Hugging Face folder or an unpacked GGUF file, on a GPU or a CPU.
 
-Needs the extra `train`. llama.cpp built by GCC leaves AMX out; torch multiplies bfloat16 by it.
+Needs the extra `train`. On CPUs it is for those that multiply bfloat16 matrices (AMX).
 """
 
 from __future__ import annotations

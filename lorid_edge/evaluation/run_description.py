@@ -98,8 +98,8 @@ class Circumstances(_Model):
     Attributes:
         in_flight: problems solved at the same time.
         threads: that decoded.
-        weights: as the base's file has them ("packed"), or a copy in 16 bits or 8 ("unpacked"), which
-            gives the same up to rounding.
+        weights: as the base's file has them ("packed"), or a copy in 8 or 16 bits ("unpacked"),
+            which gives the same up to rounding.
         engine: this process ("local"), or a Ray cluster.
         command: what was typed.
         when: the start.
