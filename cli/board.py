@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from lorid_edge.answers import AnswerKey, answer_key
 from lorid_edge.loop.events import (
     Agreement,
     CalculatorResult,
@@ -97,13 +98,18 @@ class Board:
         return running[0] if running else rows[-1] if rows else None
 
     def votes(self) -> list[tuple[str, Counter[Role]]]:
-        """The answers given so far as they are written, with who gave them; most frequent first."""
-        votes: dict[str, Counter[Role]] = {}
+        """The votes for each answer, as it was first written, by role; most frequent first."""
+        votes: dict[AnswerKey, tuple[str, Counter[Role]]] = {}
         for role, rows in self.rows.items():
-            for row in rows.values():
-                if row.sample is not None and row.sample.answer is not None:
-                    votes.setdefault(row.sample.answer, Counter())[role] += 1
-        return sorted(votes.items(), key=lambda vote: -vote[1].total())
+            for sample in (row.sample for row in rows.values()):
+                if sample is not None and sample.answer is not None and sample.is_vote:
+                    key = answer_key(sample.answer)
+                    votes.setdefault(key, (sample.answer, Counter()))[1][role] += 1
+        return sorted(votes.values(), key=lambda vote: -vote[1].total())
+
+    def is_agreed(self, answer: str) -> bool:
+        """Whether both reasoners have given this answer, however it is written."""
+        return answer_key(answer) in map(answer_key, self.agreed)
 
 
 def summary(solution: Solution) -> str:

@@ -161,7 +161,7 @@ def _sample(board: Board, row: Row, width: int, lines: int) -> list[Text]:
     style = "bold"
     if row.sample is None or row.sample.answer is None:
         style = "dim"
-    elif row.sample.answer in board.agreed:
+    elif board.is_agreed(row.sample.answer):
         style = "bold green"
     return [Text.assemble((number, "dim"), (_clip(row.outcome, width - len(number)), style))]
 

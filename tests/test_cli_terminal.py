@@ -129,6 +129,22 @@ def test_a_disagreement_is_told() -> None:
     assert "no agreement yet: 1 (intuitive 1, deep 0); 2 (intuitive 0, deep 1)" in text
 
 
+def test_votes_are_counted_as_the_solver_counts_them() -> None:
+    """By value, and without answers that had to be asked for."""
+    answers = [("0.5", "stop"), ("1/2", "end"), ("7", "length")]
+    events: list[Event] = [
+        event
+        for index, (answer, finish) in enumerate(answers)
+        for event in (
+            RoleStarted(Role.INTUITIVE_REASONER, 1, index),
+            SampleFinished(sample(Role.INTUITIVE_REASONER, index, answer, finish)),
+        )
+    ]
+    board = played([*events, Agreement("1/2")])
+    assert board.votes() == [("0.5", {Role.INTUITIVE_REASONER: 2})]
+    assert board.is_agreed("0.5")
+
+
 # --- a real terminal ----------------------------------------------------------------------------
 
 
