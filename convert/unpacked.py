@@ -118,12 +118,12 @@ def fast_type() -> str | None:
     Q8_0 with AMX, BF16 with AVX512_BF16, F16 where the CPU widens and multiplies it (F16C, FMA);
     None elsewhere, where nothing was measured.
     """
-    told: bytes = native.load().llama_print_system_info()
-    if b"AMX_INT8 = 1" in told:
+    told = native.cpu_features()
+    if native.uses_amx():
         return "Q8_0"
-    if b"AVX512_BF16 = 1" in told:
+    if "AVX512_BF16 = 1" in told:
         return "BF16"
-    is_there = all(f"{name} = 1".encode() in told for name in ("F16C", "FMA", "LLAMAFILE"))
+    is_there = all(f"{name} = 1" in told for name in ("F16C", "FMA", "LLAMAFILE"))
     return "F16" if is_there else None
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from lorid_edge.engine import native
 from lorid_edge.engine.batch import Batch
+from lorid_edge.engine.decoding_thread import DecodingThread
 from lorid_edge.engine.model import AdapterKey, Model
 from lorid_edge.engine.sampling import LogitsRow
 from lorid_edge.errors import CancelledError, EngineError
@@ -60,6 +61,7 @@ class Context:
                 f"llama.cpp cannot make a context of {cells} tokens for {model.path.name}"
                 "; memory is the usual reason. Use a smaller --width or a smaller pack."
             )
+        self._thread = DecodingThread() if native.uses_amx() else None
         abort.attach(self._native)
         self._memory: Any = binding.llama_get_memory(self._native)
         self._free_identifiers = list(range(sequences))[::-1]
@@ -76,7 +78,7 @@ class Context:
             EngineError: llama.cpp failed.
         """
         with self._model.occupancy.use():
-            status = self._binding.llama_decode(self._native, batch.native)
+            status = self._decode(batch)
         if status == 0:
             return
         if status == 2 and self._abort.is_set():
@@ -86,6 +88,13 @@ class Context:
             f"llama_decode failed with status {status} ({reason}) on {batch.size} tokens. "
             "Run 'lorid-edge doctor'; with LORID_EDGE_DEBUG=1 the log says more."
         )
+
+    def _decode(self, batch: Batch) -> int:
+        def call() -> int:
+            status: int = self._binding.llama_decode(self._native, batch.native)
+            return status
+
+        return call() if self._thread is None else self._thread.run(call)
 
     def logits(self, batch: Batch, output: int) -> LogitsRow:
         """Logits of the `output`-th token that asked for them; valid until the next decode."""
@@ -135,6 +144,8 @@ class Context:
 
     def close(self) -> None:
         """Free it; it may be closed twice."""
+        if self._thread is not None:
+            self._thread.close()
         if self._native:
             self._binding.llama_free(self._native)
             self._native = None

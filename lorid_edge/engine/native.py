@@ -71,6 +71,17 @@ def load() -> Any:
     return _library
 
 
+def cpu_features() -> str:
+    """What this build of llama.cpp uses of this CPU, as in "AVX2 = 1 | F16C = 1 | "."""
+    told: bytes = load().llama_print_system_info()
+    return told.decode("utf-8", "replace")
+
+
+def uses_amx() -> bool:
+    """Whether this build of llama.cpp multiplies in the tiles of AMX here."""
+    return "AMX_INT8 = 1" in cpu_features()
+
+
 def library_path() -> str:
     """The file that holds the CPU kernels, for hashing and for `doctor`."""
     binding = load()
