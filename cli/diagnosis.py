@@ -209,4 +209,5 @@ def _probe(here: list[VerifiedPack], store: PackStore) -> Finding:
     text = f"{outcome.explanation} (tried with {smallest.pack.name})"
     if outcome.use_extra_buffers:
         return Finding("decoding", State.OK, text, None, details)
-    return Finding("decoding", State.WARNING, text, "make rebuild", details)
+    fix = "make rebuild" if outcome.is_certain else "free some memory and try again"
+    return Finding("decoding", State.WARNING, text, fix, details)

@@ -47,11 +47,16 @@ class _UndecidedError(Exception):
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What the probe found: whether repacked weights are safe, and a sentence for people."""
+    """What the probe found: whether repacked weights are safe, and a sentence for people.
+
+    Attributes:
+        is_certain: False if no child came to its end, so that the build may be well.
+    """
 
     use_extra_buffers: bool
     explanation: str
     was_cached: bool = False
+    is_certain: bool = True
 
 
 def probe(base: Path, weight_types: Iterable[str], state_folder: Path) -> ProbeResult:
@@ -79,6 +84,7 @@ def probe(base: Path, weight_types: Iterable[str], state_folder: Path) -> ProbeR
             False,
             f"the decode that tries repacked weights came to no end ({undecided}); they are off "
             "this time, which is slower, and are tried again with the next start",
+            is_certain=False,
         )
         logger.warning("%s", result.explanation)
         return result
