@@ -33,7 +33,7 @@ def _quantize(folder: Path) -> None:
 
 
 def _probe(folder: Path) -> None:
-    probe(Path("gone.gguf"), {"F32"}, folder / "state")
+    raise LoridError(probe(Path("gone.gguf"), {"F32"}, folder / "state").explanation)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def _probe(folder: Path) -> None:
     [
         (_measure, "unknown pack 'nowhere'"),
         (_quantize, "gone.gguf"),
-        (_probe, "crashes .* gone.gguf"),
+        (_probe, "gone.gguf"),
     ],
 )
 def test_nothing_of_the_working_folder_is_run(start: object, reason: str, trap: Path) -> None:
