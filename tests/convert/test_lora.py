@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from math import sqrt
 from functools import partial
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
