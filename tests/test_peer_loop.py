@@ -11,10 +11,11 @@ from compare import missing_turns, read_blocks
 from comparison import Block, ratios_of, summary_of
 from counted_votes import CountedPolicy
 from llama_server_peer import Slots, shared_tokens
-from peer_loop import GrowingText, Heard, PeerLoop, RolePlay, SampleRequest, Written
+from peer_loop import GrowingText, Heard, PeerLoop, RolePlay, SampleRequest, SolvedProblem, Written
 from sides import OneAtATime, SideSettings, solved_from
 
 from lorid_edge import Solver
+from lorid_edge.engine.decoding_thread import DecodingThread
 from lorid_edge.engine.sequence import Finish
 from lorid_edge.loading import LoadSettings
 from lorid_edge.loop.policies import make_policy
@@ -113,9 +114,14 @@ def test_llama_takes_the_same_samples_as_ours(greedy_pack: Pack, policy: str) ->
 
     question = "What is 6+3?"
     settings = SideSettings(str(greedy_pack.folder), policy=policy, max_rounds=1, threads=1)
-    peer = OneAtATime(greedy_pack, settings, LlamaGenerator)
-    [theirs] = peer.solve([question], seed=0)
-    peer.close()
+
+    def solve_theirs() -> SolvedProblem:
+        peer = OneAtATime(greedy_pack, settings, LlamaGenerator)
+        [solved] = peer.solve([question], seed=0)
+        peer.close()
+        return solved
+
+    theirs = DecodingThread().run(solve_theirs)  # torch was in this one
     load = LoadSettings(width=1, threads=1)
     store = PackStore(greedy_pack.places.home)
     with Solver.open(greedy_pack.folder, settings=load, store=store) as solver:

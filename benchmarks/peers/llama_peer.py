@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from llama_cpp import Llama
@@ -18,7 +17,6 @@ from llama_cpp._internals import LlamaSampler
 from peer_loop import GrowingText, Heard, RolePlay, SampleRequest, Written
 from sides import SideSettings
 
-from lorid_edge.engine.decoding_thread import DecodingThread
 from lorid_edge.engine.model import Model
 from lorid_edge.engine.sequence import Finish
 from lorid_edge.engine.threads import choose_threads
@@ -49,7 +47,6 @@ class LlamaGenerator:
 
     def __init__(self, pack: Pack, play: RolePlay, settings: SideSettings) -> None:
         self._play = play
-        self._thread = DecodingThread()  # torch may have called from any other
         self._threads = threads = choose_threads(settings.threads).threads
         by_adapter: dict[tuple[str, float] | None, _Llama] = {}
         self._llamas: dict[Role, _Llama] = {}
@@ -70,12 +67,12 @@ class LlamaGenerator:
                 )
             self._llamas[role] = by_adapter[key]
         for role, llama in self._llamas.items():  # before the clock starts, as for ours
-            self._thread.run(partial(llama.eval, play.prompts.fixed(role)))
+            llama.eval(play.prompts.fixed(role))
 
     def generate(self, role: Role, requests: Sequence[SampleRequest], heard: Heard) -> None:
         """One sample after the other; those that are no longer needed never begin."""
         for position, request in enumerate(requests):
-            if not heard(position, self._thread.run(partial(self._write, role, request))):
+            if not heard(position, self._write(role, request)):
                 return
 
     def _write(self, role: Role, request: SampleRequest) -> Written:
@@ -93,7 +90,6 @@ class LlamaGenerator:
 
     def close(self) -> None:
         """Free all instances."""
-        self._thread.close()
         for llama in set(self._llamas.values()):
             llama.close()
 
