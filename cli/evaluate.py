@@ -10,7 +10,17 @@ import typer
 from lorid_edge.errors import UsageError
 
 from . import compare, report
-from .options import MaxRounds, MaxSeconds, NoCalculator, PackName, Policy, Threads, Width, Yes
+from .options import (
+    MaxRounds,
+    MaxSeconds,
+    NoCalculator,
+    PackName,
+    Policy,
+    Threads,
+    Width,
+    Yes,
+    given_options,
+)
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -121,14 +131,12 @@ def evaluate(
 
 def _require_no_options(context: typer.Context) -> None:
     """Raise UsageError for options before the subcommand, which would be lost."""
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "COMMANDLINE":
-            command = f"eval {context.invoked_subcommand}"
-            raise UsageError(
-                f"{parameter.opts[0]} does nothing before '{context.invoked_subcommand}': the "
-                f"options of '{command}' stand behind it. See: lorid-edge {command} --help"
-            )
+    for _, option in given_options(context):
+        command = f"eval {context.invoked_subcommand}"
+        raise UsageError(
+            f"{option} does nothing before '{context.invoked_subcommand}': the options of "
+            f"'{command}' stand behind it. See: lorid-edge {command} --help"
+        )
 
 
 app.command("compare")(compare.compare)

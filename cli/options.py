@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -15,6 +16,14 @@ def _require_positive(seconds: float | None) -> float | None:
     if seconds is not None and not 0 < seconds < math.inf:
         raise UsageError(f"--max-seconds is {seconds}; it has to be more than 0 and finite.")
     return seconds
+
+
+def given_options(context: typer.Context) -> Iterator[tuple[str, str]]:
+    """Name and option (`as_json`, `--json`) of each parameter that the user set."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name != "DEFAULT":
+            yield parameter.name or "", parameter.opts[0]
 
 
 PackName = Annotated[str, typer.Option(help="Name of a pack, or the path of a pack's folder.")]

@@ -16,7 +16,7 @@ from lorid_edge.errors import LoridError, UsageError
 
 from . import streams
 from .opening import Opening, open_solver
-from .options import ContextTokens, LowMemory, PackName, Threads, Width, Yes
+from .options import ContextTokens, LowMemory, PackName, Threads, Width, Yes, given_options
 
 if TYPE_CHECKING:
     from lorid_edge.serve.settings import Access, Limits
@@ -132,12 +132,9 @@ serve.__doc__ = f"{inspect.cleandoc(serve.__doc__ or '')}\n{EXAMPLES}"
 
 def _refuse_http_options(context: typer.Context) -> None:
     """Raise UsageError if one was given."""
-    for option in context.command.params:
-        source = context.get_parameter_source(option.name or "")
-        if option.name in HTTP_OPTIONS and source is not None and source.name != "DEFAULT":
-            raise UsageError(
-                f"{option.opts[0]} has no meaning with --stdio; leave one of them out."
-            )
+    for name, option in given_options(context):
+        if name in HTTP_OPTIONS:
+            raise UsageError(f"{option} has no meaning with --stdio; leave one of them out.")
 
 
 def _serve_parent(opening: Opening, limits: Limits) -> None:

@@ -2,8 +2,7 @@
 
 Several problems are with the teacher at once. A reply that fails a check is asked for again with
 another seed; a problem that fails every time, or that the teacher cannot take at all, is set aside
-with the reason. What is finished is in
-the journal, so that a run may be killed at any moment.
+with the reason. What is finished is in the journal, so that a run may be killed at any moment.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,9 @@ class Context:
             CancelledError: the abort flag was set meanwhile. What the KV holds is not known then.
             EngineError: llama.cpp failed.
         """
+        decode = partial(self._binding.llama_decode, self._native, batch.native)
         with self._model.occupancy.use():
-            status = self._decode(batch)
+            status = decode() if self._thread is None else self._thread.run(decode)
         if status == 0:
             return
         if status == 2 and self._abort.is_set():
@@ -88,13 +90,6 @@ class Context:
             f"llama_decode failed with status {status} ({reason}) on {batch.size} tokens. "
             "Run 'lorid-edge doctor'; with LORID_EDGE_DEBUG=1 the log says more."
         )
-
-    def _decode(self, batch: Batch) -> int:
-        def call() -> int:
-            status: int = self._binding.llama_decode(self._native, batch.native)
-            return status
-
-        return call() if self._thread is None else self._thread.run(call)
 
     def logits(self, batch: Batch, output: int) -> LogitsRow:
         """Logits of the `output`-th token that asked for them; valid until the next decode."""
