@@ -11,8 +11,10 @@ from compare import missing_turns, read_blocks
 from comparison import Block, ratios_of, summary_of
 from counted_votes import CountedPolicy
 from llama_server_peer import Slots, shared_tokens
+from our_side import solved_from
 from peer_loop import GrowingText, Heard, PeerLoop, RolePlay, SampleRequest, SolvedProblem, Written
-from sides import OneAtATime, SideSettings, solved_from
+from side_settings import SideSettings
+from sides import OneAtATime
 
 from lorid_edge import Solver
 from lorid_edge.engine.decoding_thread import DecodingThread

@@ -27,7 +27,7 @@ from peer_loop import (
     stated_answer,
 )
 from peft import PeftModel
-from sides import SideSettings
+from side_settings import SideSettings
 from torch_peer import BatchGenerator
 
 from lorid_edge.engine.sequence import Finish

@@ -32,7 +32,8 @@ from adapted_pack import FOLDER as PACKS
 from adapted_pack import make_adapted_pack
 from comparison import Block, lines_of, ratios_of, summary_of
 from last_will import die_with_parent
-from sides import ON_OUR_ENGINE, OURS, OURS_ALONE, PEERS, SideSettings
+from side_settings import SideSettings
+from sides import ON_OUR_ENGINE, OURS, OURS_ALONE, PEERS
 
 from lorid_edge.convert.unpacked import choose_weights
 from lorid_edge.data.datasets import Split, load_dataset

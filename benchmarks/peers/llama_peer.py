@@ -15,7 +15,7 @@ from typing import Any
 from llama_cpp import Llama
 from llama_cpp._internals import LlamaSampler
 from peer_loop import GrowingText, Heard, RolePlay, SampleRequest, Written
-from sides import SideSettings
+from side_settings import SideSettings
 
 from lorid_edge.engine.model import Model
 from lorid_edge.engine.sequence import Finish

@@ -16,7 +16,7 @@ from typing import Any
 
 from peer_loop import Heard, PeerLoop, RolePlay, SampleRequest, SolvedProblem, Written
 from server_process import ServerProcess, ServerSize
-from sides import SideSettings
+from side_settings import SideSettings
 
 from lorid_edge.engine.sequence import Finish
 from lorid_edge.engine.threads import choose_threads

@@ -13,7 +13,8 @@ import time
 from contextlib import closing
 from typing import Any
 
-from sides import SideSettings, open_side
+from side_settings import SideSettings
+from sides import open_side
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from adapted_pack import PEFT_FOLDER
 from llama_server_peer import shared_tokens
 from peer_loop import GrowingText, Heard, RolePlay, SampleRequest, Written
 from peft import PeftModel
-from sides import SideSettings
+from side_settings import SideSettings
 from transformers import DynamicCache, StoppingCriteria, StoppingCriteriaList
 
 from lorid_edge.engine.sequence import Finish
