@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import _thread
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -40,6 +43,50 @@ def test_an_interrupt_comes_out_only_when_the_call_has_ended() -> None:
         thread.run(interrupted_call)
     assert has_ended.is_set()
     thread.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals at intervals")
+def test_not_even_a_second_signal_leaves_a_call_behind() -> None:
+    class AlarmError(Exception):
+        pass
+
+    def ring(*_: object) -> None:
+        raise AlarmError
+
+    def call() -> None:
+        time.sleep(0.5)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        has_ended.set()
+
+    thread = DecodingThread()
+    has_ended = threading.Event()
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.05)
+        with pytest.raises(AlarmError):
+            thread.run(call)
+        assert has_ended.is_set()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    thread.close()
+
+
+def test_calls_are_taken_after_the_main_thread_has_ended() -> None:
+    program = """
+import threading, time
+from lorid_edge.engine.decoding_thread import DecodingThread
+decoding = DecodingThread()
+def work():
+    threading.main_thread().join()
+    time.sleep(0.2)
+    print(decoding.run(lambda: "decoded"))
+threading.Thread(target=work).start()
+"""
+    child = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert child.stdout == "decoded\n", child.stderr
 
 
 @pytest.mark.skipif(not native.uses_amx(), reason="needs a CPU with AMX and a build that uses it")

@@ -55,14 +55,15 @@ class Context:
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.kv_unified = True  # else cells are split per sequence and cannot be shared
         parameters.no_perf = True
+        self._thread = DecodingThread() if native.uses_amx() else None
         with model.occupancy.use():
             self._native: Any = binding.llama_init_from_model(model.handle, parameters)
         if not self._native:
+            self.close()
             raise EngineError(
                 f"llama.cpp cannot make a context of {cells} tokens for {model.path.name}"
                 "; memory is the usual reason. Use a smaller --width or a smaller pack."
             )
-        self._thread = DecodingThread() if native.uses_amx() else None
         abort.attach(self._native)
         self._memory: Any = binding.llama_get_memory(self._native)
         self._free_identifiers = list(range(sequences))[::-1]
