@@ -93,11 +93,15 @@ class _Hopeless(Exception):
 
 
 class _Passing(Exception):
-    """A try failed in a way that may pass; `wait_seconds` is what the server asks for."""
+    """A try failed in a way that may pass; `wait_seconds` is what the server asks for.
+
+    `form` is what was asked in: the next try goes on with it.
+    """
 
     def __init__(self, reason: str, wait_seconds: float | None = None) -> None:
         super().__init__(reason)
         self.wait_seconds = wait_seconds
+        self.form: RequestForm | None = None
 
 
 class EndpointTeacher:
@@ -189,14 +193,14 @@ class EndpointTeacher:
 
     def _reply(self, ask: Ask) -> Reply:
         wait_seconds = self._settings.first_wait_seconds
-        reason = ""
+        reason, form = "", self._form
         for attempt in range(self._settings.tries):
             spread_seconds = self._jitter.random() * self._settings.first_wait_seconds
             self._sleep_until(self._resume_at + spread_seconds)
             try:
-                return self._ask_in_some_form(ask)
+                return self._ask_in_some_form(ask, form)
             except _Passing as failure:
-                reason = str(failure)
+                reason, form = str(failure), failure.form or form
                 if attempt + 1 == self._settings.tries:
                     break
                 now = time.monotonic()
@@ -212,22 +216,25 @@ class EndpointTeacher:
         if self._stopped.wait(max(0.0, moment - time.monotonic())):
             raise CancelledError("Cancelled.")
 
-    def _ask_in_some_form(self, ask: Ask) -> Reply:
+    def _ask_in_some_form(self, ask: Ask, first: RequestForm) -> Reply:
         """Ask, with less where the endpoint refuses a part of the request.
 
-        A simpler form is kept for later once it has got a reply: it may be the problem, and no part
-        of the request, that is refused.
+        The form of the first reply is kept for all others. What is refused later is refused for a
+        problem's own sake, or a model's reply to it.
         """
-        settings, known = self._settings, self._form
-        form: RequestForm | None = known
+        settings = self._settings
+        form: RequestForm | None = first
         while form is not None:
             body = form.body(ask, settings.model, settings.max_tokens)
-            status, content = self._post(body)
+            try:
+                status, content = self._post(body)
+            except _Passing as failure:
+                failure.form = form
+                raise
             if status == HTTPStatus.OK:
                 reply = _reply(ask, content)
-                self._has_answered = True
-                if form is not known:
-                    self._form = form
+                if not self._has_answered:
+                    self._has_answered, self._form = True, form
                 return reply
             complaint = _excerpt(content)
             if status not in _REFUSING_A_PART:

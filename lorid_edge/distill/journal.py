@@ -66,20 +66,30 @@ class Journal:
                     )
 
     def require_same_questions(self, records: Iterable[Record]) -> None:
-        """Raise UsageError if a line has another question than the record of its id.
+        """Raise UsageError if a kept line has another question or answer than the record of its id.
 
-        Ids are often mere line numbers, which other data has too.
+        Ids are often mere line numbers, which other data has too. A problem that was set aside with
+        another question, which may have been mended since, is to be tried again.
         """
-        questions = {record.id: record.question for record in records}
-        for line in (*self.lines, *self.set_aside_lines):
-            asked = line.get("question")
-            question = questions.get(problem_of(line), asked)
-            if asked is not None and asked != question:
-                raise UsageError(
-                    f"{self.path} holds results of other data: {problem_of(line)} is "
-                    f"{str(asked)[:_SHOWN_CHARACTERS]!r} there, and in this run "
-                    f"{str(question)[:_SHOWN_CHARACTERS]!r}. Use another --output, or that data."
-                )
+        known = {record.id: record for record in records}
+        for line in self.lines:
+            record = known.get(problem_of(line))
+            for name in ("question", "answer") if record is not None else ():
+                kept, given = line.get(name), getattr(record, name)
+                if kept is not None and kept != given:
+                    raise UsageError(
+                        f"{self.path} holds results of other data: the {name} of "
+                        f"{problem_of(line)} is {str(kept)[:_SHOWN_CHARACTERS]!r} there, and in "
+                        f"this run {str(given)[:_SHOWN_CHARACTERS]!r}. Use another --output, or "
+                        "that data."
+                    )
+        asked = {key: record.question for key, record in known.items()}
+        self._companion.lines = [
+            line
+            for line in self.set_aside_lines
+            if line.get("question") in (None, asked.get(problem_of(line), line.get("question")))
+        ]
+        self._done = {problem_of(line) for line in (*self.lines, *self.set_aside_lines)}
 
     def require_fields(self, *names: str) -> None:
         """Raise UsageError if a kept line lacks what this kind of run gives every line."""

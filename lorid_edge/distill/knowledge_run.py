@@ -20,7 +20,7 @@ from lorid_edge.data.rationales import without_annotations
 from lorid_edge.data.record import Record
 from lorid_edge.distill.journal import Journal, Line, open_journal
 from lorid_edge.distill.knowledge import RejectedReplyError, check_rules, parse_rules
-from lorid_edge.distill.teacher import Ask, Reply, Teacher
+from lorid_edge.distill.teacher import TOO_LONG, Ask, Reply, Teacher
 from lorid_edge.errors import DataError, LoridError
 from lorid_edge.packs.store import PackStore
 
@@ -182,8 +182,11 @@ class _Run:
             return
         del self._reasons[record.id]
         line = {"id": record.id, "question": record.question, "reason": reason, "reasons": reasons}
-        self._useless.append({**line, **self._made})
         self.report.set_aside[reason] += 1
+        if reason == TOO_LONG:  # which says nothing about the teacher
+            self._journal.set_aside({**line, **self._made})
+            return
+        self._useless.append({**line, **self._made})
         if len(self._useless) >= self._job.useless_limit:
             raise LoridError(
                 f"nothing that {self._teacher.name} said about the last {len(self._useless)} "

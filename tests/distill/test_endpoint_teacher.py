@@ -187,6 +187,38 @@ def test_parts_that_an_endpoint_refuses_are_left_out() -> None:
     assert json.loads(body["messages"][2]["content"])["rules"]
 
 
+def test_a_form_that_suits_one_problem_alone_is_not_kept() -> None:
+    """Some endpoints refuse a request because what the model wrote misses the schema."""
+
+    def behave(_: int, body: dict[str, Any]) -> Answer:
+        is_odd = "Odd" in body["messages"][-1]["content"]
+        has_schema = body.get("response_format", {}).get("type") == "json_schema"
+        return Answer(400, b"failed to generate JSON") if is_odd and has_schema else rules()
+
+    with teacher_of(behave) as (teacher, endpoint):
+        ask_one(teacher)
+        teacher.submit(Ask("b", "Odd?", "r", 1))
+        assert teacher.next_replies()[0].refusal == ""
+        ask_one(teacher)
+    assert endpoint.bodies[-1] == endpoint.bodies[0]
+
+
+def test_what_was_found_out_survives_a_wait() -> None:
+    """An endpoint that refuses two parts and is busy at every other request."""
+
+    def behave(number: int, body: dict[str, Any]) -> Answer:
+        if number % 2:
+            return Answer(429, b"busy")
+        for part in ("seed", "temperature"):
+            if part in body:
+                return Answer(422, f"unknown field {part}".encode())
+        return rules()
+
+    with teacher_of(behave) as (teacher, endpoint):
+        ask_one(teacher)
+    assert len(endpoint.bodies) == 5
+
+
 def test_an_endpoint_that_refuses_everything_is_given_up_one_problem_is_not() -> None:
     with teacher_of(lambda *_: Answer(400, b"no")) as (teacher, endpoint):
         teacher.submit(ASK)

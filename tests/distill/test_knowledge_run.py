@@ -161,17 +161,23 @@ def test_a_problem_that_the_teacher_cannot_take_is_asked_once(tmp_path: Path) ->
     report, teacher = run(lambda _: GOOD, [long, *records(2)], tmp_path, attempts=3)
     assert (report.kept, dict(report.set_aside)) == (2, {"too long for the teacher": 1})
     assert [ask.key for ask in teacher.asks].count("long") == 1
+    many = [long.model_copy(update={"id": f"long{number}"}) for number in range(9)]
+    report, _ = run(lambda _: GOOD, many, tmp_path / "many", useless_limit=4)
+    assert report.set_aside.total() == 9  # that is no fault of the teacher's
 
 
 def test_other_problems_of_the_same_ids_are_not_done(tmp_path: Path) -> None:
     given = records(3)
     run(lambda ask: "?" if ask.key == "r1" else GOOD, given, tmp_path, attempts=1)
     kept = (tmp_path / "rules.jsonl").read_bytes()
-    for changed in (0, 2):  # one that was set aside and one that was kept
-        other = given[changed].model_copy(update={"question": "What is 3+4?"})
-        with pytest.raises(UsageError, match="holds results of other data"):
-            run(lambda _: GOOD, [*given[:changed], other, *given[changed + 1 :]], tmp_path)
+    mended = given[0].model_copy(update={"question": "What is 3+4?"})
+    other = given[2].model_copy(update={"question": "What is 3+4?"})
+    with pytest.raises(UsageError, match="holds results of other data"):
+        run(lambda _: GOOD, [*given[:2], other], tmp_path)
     assert (tmp_path / "rules.jsonl").read_bytes() == kept
+    report, teacher = run(lambda _: GOOD, [mended, *given[1:]], tmp_path, attempts=1)
+    assert [ask.key for ask in teacher.asks] == ["r1"]  # it was set aside with another question
+    assert (report.kept, report.set_aside.total()) == (3, 0)
 
 
 def test_problems_without_rationales_are_left_out(tmp_path: Path) -> None:
