@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from lorid_edge.answers import AnswerClusters
+from lorid_edge.answers.judging import Judge
 from lorid_edge.cli.main import app
-from lorid_edge.evaluation.judging import Judge
 from lorid_edge.evaluation.run_folder import read_run
 from lorid_edge.evaluation.summary import summarise as summarise_run
 from lorid_edge.loop.evidence import DOUBT, Tally, vote_weight

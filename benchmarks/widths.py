@@ -20,9 +20,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lorid_edge.answers.judging import Judge
 from lorid_edge.data.datasets import Split, load_dataset
 from lorid_edge.evaluation.in_flight import with_faster_weights
-from lorid_edge.evaluation.judging import Judge
 from lorid_edge.evaluation.variants import load_solver
 from lorid_edge.loading import LoadSettings
 from lorid_edge.packs.store import PackStore

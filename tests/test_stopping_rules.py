@@ -17,7 +17,7 @@ from stopping_rules import (
     vote_of,
 )
 
-from lorid_edge.evaluation.judging import Judge
+from lorid_edge.answers.judging import Judge
 from lorid_edge.loop.policies import PaperPolicy, VotePolicy, Wave
 from lorid_edge.loop.solution import Sample
 from lorid_edge.roles import Role

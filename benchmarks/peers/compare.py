@@ -35,11 +35,11 @@ from last_will import die_with_parent
 from side_settings import SideSettings
 from sides import ON_OUR_ENGINE, OURS, OURS_ALONE, PEERS
 
+from lorid_edge.answers.judging import Judge
 from lorid_edge.convert.unpacked import choose_weights
 from lorid_edge.data.datasets import Split, load_dataset
 from lorid_edge.data.record import Record
 from lorid_edge.evaluation.in_flight import default_in_flight
-from lorid_edge.evaluation.judging import Judge
 from lorid_edge.packs.store import PackStore
 
 RESULTS = Path(__file__).parents[2] / "build" / "peers" / "results"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from lorid_edge.answers import extract_answer, reference_answer, same_answer
+from lorid_edge.answers import extract_answer
+from lorid_edge.answers.judging import Judge
 from lorid_edge.data.forms import unboxed
 from lorid_edge.data.rationales import equations
 from lorid_edge.engine.sequence import Finish, Sequence
@@ -45,13 +46,12 @@ class Chain:
 
 def correct_chains(samples: tuple[Sequence, ...], answer: str) -> list[Chain]:
     """The samples that end by themselves in the right answer and reason before they state it."""
-    reference = reference_answer(answer)
+    judge = Judge(answer)
     chains = []
     for number, sample in enumerate(samples):
         if sample.finish in (Finish.LENGTH, Finish.CANCELLED, None):
             continue
-        found = extract_answer(sample.text)
-        if found is None or not same_answer(found, reference):
+        if not judge.is_right(extract_answer(sample.text)):
             continue
         text = chain_without_answer(sample.text)
         if text:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from lorid_edge.answers import extract_answer
-from lorid_edge.evaluation.judging import Judge
+from lorid_edge.answers.judging import Judge
 from lorid_edge.loop.policies import PAPER_SAMPLES, PaperPolicy
 from lorid_edge.loop.solution import Sample, Solution
 from lorid_edge.roles import Role

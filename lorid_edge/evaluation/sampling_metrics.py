@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lorid_edge.evaluation.judging import Judge
+from lorid_edge.answers.judging import Judge
 from lorid_edge.loop.solution import Solution
 from lorid_edge.roles import Role
 

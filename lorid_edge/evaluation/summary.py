@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from lorid_edge.answers.judging import Judge
 from lorid_edge.evaluation.accuracy import Accuracy
 from lorid_edge.evaluation.authors_protocol import POLICY as PAPER
 from lorid_edge.evaluation.authors_protocol import AuthorsProtocol, authors_protocol
@@ -19,7 +20,6 @@ from lorid_edge.evaluation.costs import (
     tokens_per_problem,
 )
 from lorid_edge.evaluation.failures import Failure, failure_of
-from lorid_edge.evaluation.judging import Judge
 from lorid_edge.evaluation.sampling_metrics import REASONERS, AtK, at_each_k
 from lorid_edge.loop.solution import Sample, Solution, Status
 from lorid_edge.roles import Role

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from solved import DR, IR, sample, solution
 
+from lorid_edge.answers.judging import Judge
 from lorid_edge.evaluation.authors_protocol import (
     AuthorsProtocol,
     Outcome,
     authors_protocol,
     replay,
 )
-from lorid_edge.evaluation.judging import Judge
 from lorid_edge.loop.solution import Sample, Status
 
 REFERENCE = "7"

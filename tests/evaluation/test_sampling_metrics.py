@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from solved import DR, IR, sample, solution
 
-from lorid_edge.evaluation.judging import Judge
+from lorid_edge.answers.judging import Judge
 from lorid_edge.evaluation.sampling_metrics import (
     Draws,
     at_each_k,
