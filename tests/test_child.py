@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 from lorid_edge.bench.child import run_child
 from lorid_edge.bench.settings import BenchSettings
+from lorid_edge.child import _START
 from lorid_edge.convert.quantize import run_quantizer
 from lorid_edge.engine.probe import probe
 from lorid_edge.errors import LoridError
@@ -34,6 +38,14 @@ def _quantize(folder: Path) -> None:
 
 def _probe(folder: Path) -> None:
     raise LoridError(probe(Path("gone.gguf"), {"F32"}, folder / "state").explanation)
+
+
+def test_the_standard_library_comes_before_what_is_installed() -> None:
+    """A module that is installed under the name of a standard one, as some are, is not run."""
+    installed = sysconfig.get_path("purelib")
+    command = [sys.executable, "-c", _START, installed, "site"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    assert 0 < told.index(repr(sysconfig.get_path("stdlib"))) < told.index(repr(installed))
 
 
 @pytest.mark.parametrize(

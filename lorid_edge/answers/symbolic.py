@@ -15,7 +15,8 @@ import subprocess
 import sys
 import threading
 from functools import lru_cache
-from pathlib import Path
+
+from lorid_edge.child import module_command
 
 _logger = logging.getLogger("lorid_edge.answers")
 
@@ -93,17 +94,8 @@ class SymbolicProcess:
     def _start(self) -> None:
         self._end()
         self._replies = queue.SimpleQueue()
-        # Run from the folder that holds the package, never from the user's: Python puts the
-        # current folder first on the import path.
-        package_parent = Path(__file__).resolve().parents[2]
         self._child = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "lorid_edge.answers.symbolic_worker",
-                str(self._comparison_seconds + 1),
-            ],
-            cwd=package_parent,
+            module_command("lorid_edge.answers.symbolic_worker", str(self._comparison_seconds + 1)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
