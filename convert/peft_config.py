@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from math import sqrt
+from math import comb, prod, sqrt
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +23,8 @@ MAX_MODULE_CHARACTERS = 100
 """Of a module's path. Those of known models have about half of it."""
 
 _MAX_PATTERN_LENGTH = 300
-_MAX_STEPS = 10**8  # far more than are ever taken: each repeat has fewer places than the one before
+_MAX_STEPS = 4 * 10**5
+"""Of all patterns of a file on one module's path, in the worst case: some 0.1 s."""
 
 _NAMES_OF_LINEAR = "all-linear"
 _UNSUPPORTED = {
@@ -160,20 +161,24 @@ def _pattern_problems(config: PeftConfig) -> Iterator[str]:
     patterns = [(key, value, value) for key, value in named.items() if isinstance(value, str)]
     patterns += [("rank_pattern", key, _at_the_end(key)) for key in config.rank_pattern or {}]
     patterns += [("alpha_pattern", key, _at_the_end(key)) for key in config.alpha_pattern or {}]
+    steps_left = _MAX_STEPS
     for field, pattern, whole in patterns:
-        problem = _pattern_problem(pattern, whole)
-        if problem is not None:
+        steps = _most_steps(whole)
+        problem = _pattern_problem(pattern, whole, is_slow=steps > steps_left)
+        if problem is None:
+            steps_left -= steps
+        else:
             yield f"{field}: the pattern {pattern[:80]!r} {problem}"
 
 
-def _pattern_problem(pattern: str, whole: str) -> str | None:
+def _pattern_problem(pattern: str, whole: str, is_slow: bool) -> str | None:
     """Why `pattern`, which is matched as part of `whole`, is not used; None if it may be."""
     if len(pattern) > _MAX_PATTERN_LENGTH:
         return f"is longer than {_MAX_PATTERN_LENGTH} characters"
-    plain = re.sub(r"(?s)\\.", "_", pattern).replace("(?:", "(")
+    plain = _plain(pattern)
     if "(?" in plain or "#" in plain:
         return "holds # or a group (?...) other than (?:...)"
-    if re.search(r"\)[*+{]", plain) or _most_steps(plain) > _MAX_STEPS:
+    if is_slow or re.search(r"\)[*+{]", plain):
         return "repeats too much to be matched safely; name the modules instead"
     try:
         re.compile(whole)
@@ -182,13 +187,22 @@ def _pattern_problem(pattern: str, whole: str) -> str | None:
     return None
 
 
-def _most_steps(plain: str) -> int:
-    """How many ways there are at most to try a pattern without escapes on a module's path.
+def _plain(pattern: str) -> str:
+    """The pattern with every escaped character as a letter, and all groups alike."""
+    return re.sub(r"(?s)\\.", "_", pattern).replace("(?:", "(")
 
-    A repeat can end at any character, and an alternative or an optional part doubles the ways.
+
+def _most_steps(pattern: str) -> int:
+    """How many ways there are at most to try a pattern on a module's path.
+
+    Repeats share its characters in any way; each optional part is there or not; of alternatives
+    each is tried.
     """
-    repeats, choices = len(re.findall(r"[*+{]", plain)), len(re.findall(r"[|?]", plain))
-    return int(MAX_MODULE_CHARACTERS**repeats * 2**choices)
+    plain = _plain(pattern)
+    repeats = len(re.findall(r"[*+{]", plain))
+    alternatives = prod(part.count("|") + 1 for part in re.split(r"[()]", plain))
+    ways = comb(MAX_MODULE_CHARACTERS + repeats, repeats)
+    return ways * alternatives << plain.count("?")
 
 
 def _lookup(patterns: dict[str, Any] | None, module: str, default: Any) -> Any:

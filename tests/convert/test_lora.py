@@ -244,6 +244,7 @@ def test_usual_patterns_are_safe_enough(base: Path, make_peft: MakePeft, tmp_pat
             rf"^model\.layers\.\d+\.(?:self_attn|mlp)\.(?:{modules})$",
             rf".*layers.*\.(self_attn|mlp)\.({modules})",
             r".*model.*layers.*_proj",
+            rf"model\.layers\.({'|'.join(map(str, range(28)))})\.(self_attn|mlp)\.({modules})",
         ]
     ):
         folder = make_peft(RandomAdapter(settings={"target_modules": pattern}), name=f"{number}")

@@ -106,6 +106,12 @@ WRONG_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "slow pattern": ({"alpha_pattern": {"(a+)+b": 1}}, "repeats too much"),
     "slower pattern": ({"target_modules": ".*.*.*.*.*x"}, "repeats too much"),
     "optional parts": ({"target_modules": ".?" * 30 + "x"}, "repeats too much"),
+    "optional parts at the end": ({"alpha_pattern": {".?" * 26 + "x": 4}}, "repeats too much"),
+    "four repeats": ({"target_modules": ".*.*.*.*x"}, "repeats too much"),
+    "slow together": (
+        {"rank_pattern": {f".*{number}.*": 4 for number in range(99)}},
+        "repeats too much",
+    ),
     "empty alternatives": ({"target_modules": "(|)" * 30 + "x"}, "repeats too much"),
     "pattern with a comment": ({"target_modules": "(?x)(a|a) # \n*"}, "other than (?:...)"),
     "pattern with a flag": ({"rank_pattern": {"(?i)q_proj": 4}}, "other than (?:...)"),
@@ -155,7 +161,7 @@ def test_tied_embeddings_cannot_be_adapted(
 def test_a_module_of_an_endless_name_is_refused_before_it_is_matched(
     base: Path, make_peft: MakePeft, tmp_path: Path
 ) -> None:
-    folder = make_peft(RandomAdapter(settings={"target_modules": ".*.*.*.*!"}))
+    folder = make_peft(RandomAdapter(settings={"target_modules": ".*.*.*!"}))
     name = "a" * 3000
     change_tensors(
         folder, **{f"{name}.lora_A.weight": matrix(16, 64), f"{name}.lora_B.weight": matrix(64, 16)}
