@@ -81,9 +81,14 @@ class Places:
         name = f"{sha256[:12]}-{weight_type.lower()}-{file_name.partition('-')[2]}"
         return self.home / "unpacked" / name
 
-    def unpacked_copies(self, sha256: str) -> list[Path]:
+    def unpacked_copies(self, sha256: str, file_name: str) -> list[Path]:
         """The copies of a base that are here, of any type, with the notes beside them."""
-        return sorted((self.home / "unpacked").glob(f"{sha256[:12]}-*"))
+        own_name = Path(file_name.partition("-")[2])
+        return sorted(
+            path
+            for path in (self.home / "unpacked").glob(f"{sha256[:12]}-*")
+            if Path(path.name.split("-", 2)[-1]).with_suffix("") == own_name.with_suffix("")
+        )
 
     def dataset(self, sha256: str, file_name: str) -> Path:
         """A file of a data set, named like a base once its SHA-256 matched."""

@@ -143,14 +143,15 @@ class PackStore:
         A base that another known pack uses stays, unless `force`. Raises PackError if the
         files cannot be deleted.
         """
-        users = [] if force else self._other_users_of_base(pack)
-        if users:
+        users = [other.name for other in self._others(pack) if other.base_path == pack.base_path]
+        if users and not force:
             return Removal(0, f"kept {pack.base_path.name}: {', '.join(users)} uses it too")
         base = pack.manifest.base
         download = pack.places.download(base.sha256)
-        copies = pack.places.unpacked_copies(base.sha256)
-        paths = [pack.base_path, *copies, *(path for path in download.rglob("*") if path.is_file())]
-        paths = [path for path in paths if path.is_file()]
+        copies = pack.places.unpacked_copies(base.sha256, pack.base_path.name)
+        is_wanted = any(other.manifest.base.sha256 == base.sha256 for other in self._others(pack))
+        parts = [] if is_wanted and not force else list(download.rglob("*"))
+        paths = [path for path in (pack.base_path, *copies, *parts) if path.is_file()]
         if not paths:
             return Removal(0, f"nothing to remove: the base of {pack.name} is not here")
         freed_bytes = sum(path.stat().st_size for path in paths)
@@ -160,7 +161,8 @@ class PackStore:
                 for copy in copies:
                     copy.unlink(missing_ok=True)
                 remove_stamp(pack.base_path, pack.places.verified)
-                shutil.rmtree(download, ignore_errors=True)
+                if parts:
+                    shutil.rmtree(download, ignore_errors=True)
         except OSError as error:
             raise PackError(
                 f"cannot remove {pack.base_path}: {error.strerror or error}; "
@@ -168,18 +170,17 @@ class PackStore:
             ) from error
         return Removal(freed_bytes, f"removed {pack.base_path}")
 
-    def _other_users_of_base(self, pack: Pack) -> list[str]:
-        """The other packs here with the same base; those with a broken manifest do not count."""
-        users = []
+    def _others(self, pack: Pack) -> list[Pack]:
+        """The other packs here; those with a broken manifest do not count."""
+        others = []
         for name in self.known():
             try:
                 other = self.find(name)
             except PackError:
                 continue
-            same_base = other.base_path == pack.base_path
-            if same_base and other.folder.resolve() != pack.folder.resolve():
-                users.append(name)
-        return users
+            if other.folder.resolve() != pack.folder.resolve():
+                others.append(other)
+        return others
 
 
 def shipped_folder() -> Path:

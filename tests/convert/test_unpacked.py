@@ -211,7 +211,9 @@ def test_the_copies_of_a_base_are_found_with_their_notes(tmp_path: Path) -> None
     places = Places(tmp_path)
     copy = places.unpacked(SHA256, "abababababab-packed.gguf", "F16")
     other = places.unpacked("cd" * 32, "cdcdcdcdcdcd-packed.gguf", "F16")
-    for path in (copy, copy.with_suffix(".json"), other):
+    renamed = places.unpacked(SHA256, "abababababab-renamed-packed.gguf", "F16")
+    for path in (copy, copy.with_suffix(".json"), other, renamed):
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    assert places.unpacked_copies(SHA256) == [copy, copy.with_suffix(".json")]
+    found = places.unpacked_copies(SHA256, "abababababab-packed.gguf")
+    assert found == [copy, copy.with_suffix(".json")]

@@ -194,5 +194,9 @@ def test_a_base_of_another_name_is_another_file(
 ) -> None:
     manifest = write_pack(store.places.packs / "other", base_file, [local(base_file)]) / "pack.toml"
     manifest.write_text(manifest.read_text().replace('"base.gguf"', '"renamed.gguf"'))
+    half = store.places.download(full_pack.manifest.base.sha256) / "half"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"GGUF")
     assert store.remove(full_pack).freed_bytes > 0
     assert not full_pack.is_present
+    assert half.exists()  # the other pack goes on with it
