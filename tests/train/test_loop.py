@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from lorid_edge.convert.lora import LoraConversion, convert_lora
 from lorid_edge.errors import CancelledError, TrainingError
+from lorid_edge.train.descent import loop
 from lorid_edge.train.descent.adapter_files import WEIGHTS_NAME
 from lorid_edge.train.descent.loop import learning_rate, train_adapter
 from lorid_edge.train.job import AdapterJob, StepReport, TokenExample
@@ -189,6 +190,16 @@ def test_a_finished_job_is_not_trained_again(make_job: MakeJob) -> None:
     before = weights(make_job())
     assert run(make_job()) == []
     assert same(weights(make_job()), before)
+
+
+def test_a_checkpoint_of_another_kind_of_device_is_refused(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CancelledError):
+        run(make_job(), stop_after=1)
+    monkeypatch.setattr(loop, "is_supported", lambda *_: False)  # as on a GPU
+    with pytest.raises(TrainingError, match="another kind of device"):
+        run(make_job())
 
 
 def test_a_checkpoint_of_another_job_is_refused_with_the_difference(make_job: MakeJob) -> None:

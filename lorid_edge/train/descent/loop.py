@@ -233,6 +233,12 @@ class _Run:
         return float(total[-2]), bool(total[-1] > 0)
 
     def _restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        if any(f"parameter.{name}" not in tensors for name in self._parameters):
+            raise TrainingError(
+                f"The checkpoint in {self._job.folder} is of another kind of device (on CPUs the "
+                "base is computed in another form than on GPUs). Go on where it was begun, or use "
+                "another run folder."
+            )
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(tensors[f"parameter.{name}"])
