@@ -50,7 +50,7 @@ def prepare() -> None:
 @app.command()
 def lora(
     folder: Annotated[Path, typer.Argument(help="Folder of a PEFT adapter, with safetensors.")],
-    base: Annotated[str, typer.Option(help="The base: a GGUF file, or the name of a pack.")],
+    base: Annotated[str, typer.Option(help="The base: a GGUF file, or a pack's name or folder.")],
     output: Output,
     type_name: AdapterType = "f16",
     role: Annotated[
@@ -112,7 +112,7 @@ def lora(
 
 @app.command()
 def merge(
-    base: Annotated[str, typer.Argument(help="The base: a GGUF file, or the name of a pack.")],
+    base: Annotated[str, typer.Argument(help="The base: a GGUF file, or a pack's name or folder.")],
     adapter: Annotated[Path, typer.Argument(help="A GGUF adapter for it.")],
     output: Output,
     quantization: Annotated[
@@ -138,7 +138,9 @@ def merge(
 
 @app.command()
 def quantize(
-    source: Annotated[str, typer.Argument(help="The base: a GGUF file, or the name of a pack.")],
+    source: Annotated[
+        str, typer.Argument(help="The base: a GGUF file, or a pack's name or folder.")
+    ],
     output: Output,
     quantization: Annotated[
         str, typer.Option("--quant", help="Such as Q4_K_M, Q5_K_M, Q6_K, Q8_0 or Q4_0.")

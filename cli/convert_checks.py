@@ -59,7 +59,7 @@ def verify(
     converted: Annotated[
         Path, typer.Argument(help="The GGUF adapter made of it, or a base with it merged.")
     ],
-    base: Annotated[str, typer.Option(help="The base: a GGUF file, or the name of a pack.")],
+    base: Annotated[str, typer.Option(help="The base: a GGUF file, or a pack's name or folder.")],
     positions: Annotated[int, typer.Option(help="Tokens to compare, at most 4096.")] = 512,
     prompts: Annotated[
         Path | None, typer.Option(help="A text file, one prompt a line, instead of those built in.")

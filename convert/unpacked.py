@@ -118,7 +118,7 @@ def fast_type() -> str | None:
     Q8_0 with AMX, BF16 with AVX512_BF16, F16 where the CPU widens and multiplies it (F16C, FMA);
     None elsewhere, where nothing was measured.
     """
-    told = native.cpu_features()
+    told = native.build_flags()
     if native.uses_amx():
         return "Q8_0"
     if "AVX512_BF16 = 1" in told:

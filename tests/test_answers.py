@@ -221,6 +221,8 @@ NORMAL_FORMS = [
     ("5 x/y", "5 x/y"),
     (r"36\pi\text{ cm}^3", r"36\pi cm^3"),
     ("5 meters squared", "5"),
+    ("25cm squared", "25"),
+    ("5m cubed", "5"),
     ("5 squared", "5 squared"),
     ("2 thirds", "2 thirds"),
     ("12 quarters", "12"),

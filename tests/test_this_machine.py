@@ -68,7 +68,7 @@ def test_a_crash_turns_repacking_off_for_good(
         ((None,), "no result in 300 s"),
         ((-signal.SIGKILL,), "killed by signal 9"),
         ((1,), "exit code 1 KeyError"),
-        ((-signal.SIGSEGV, -signal.SIGKILL), "killed by signal 9"),
+        ((-signal.SIGSEGV, -signal.SIGKILL), "signal 11; the one without: killed by signal 9"),
     ],
 )
 def test_an_end_that_says_nothing_of_the_cpu_turns_repacking_off_once(

@@ -146,7 +146,7 @@ def _unit_magnitude(unit: str) -> int | None:
     words = unit.split()
     if len(words) > _MAX_UNIT_WORDS:
         return None
-    if words and words[0].lower().strip("().,") in _CHANGING_WORDS:
+    if not attached and words and words[0].lower().strip("().,") in _CHANGING_WORDS:
         return None
     magnitude = 1
     if words and words[0].lower() in _MAGNITUDES:

@@ -71,15 +71,9 @@ def load() -> Any:
     return _library
 
 
-def cpu_features() -> str:
-    """What this build of llama.cpp uses of this CPU, as in "AVX2 = 1 | F16C = 1 | "."""
-    told: bytes = load().llama_print_system_info()
-    return told.decode("utf-8", "replace")
-
-
 def uses_amx() -> bool:
     """Whether this build of llama.cpp multiplies in the tiles of AMX here."""
-    return "AMX_INT8 = 1" in cpu_features()
+    return "AMX_INT8 = 1" in build_flags()
 
 
 def library_path() -> str:
@@ -97,7 +91,7 @@ def library_hash() -> str:
 
 
 def build_flags() -> str:
-    """The instruction sets that the native library was built with, as llama.cpp prints them."""
+    """What the native library uses of this CPU, as llama.cpp prints it: "AVX2 = 1 | F16C = 1"."""
     text: bytes = load().llama_print_system_info()
     return text.decode("utf-8", "replace").strip()
 

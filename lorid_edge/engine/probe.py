@@ -98,7 +98,10 @@ def _run(base: Path) -> ProbeResult:
     repacked = _crash_of_child(base, use_extra_buffers=True)
     if repacked is None:
         return ProbeResult(True, "a decode with repacked weights works")
-    plain = _crash_of_child(base, use_extra_buffers=False)
+    try:
+        plain = _crash_of_child(base, use_extra_buffers=False)
+    except _UndecidedError as undecided:  # it might crash as well: nothing is to be remembered
+        raise _UndecidedError(f"{repacked}; the one without: {undecided}") from None
     if plain is not None:
         raise EngineError(
             f"llama.cpp crashes on this machine at the first decode ({repacked}; without repacked "

@@ -84,8 +84,9 @@ class PromptStore:
     def _remove_abandoned(self) -> None:
         oldest = time.time() - ABANDONED_SECONDS
         for path in self._folder.glob(f"{tempfile.gettempprefix()}*"):
-            if path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process has just renamed it
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
 
     def _make_room(self, needed_bytes: int) -> None:
         files = sorted(self._folder.glob("*.kv"), key=lambda path: path.stat().st_mtime)

@@ -76,12 +76,12 @@ class LineServer:
         return line
 
     def _take(self, call: Call) -> None:
-        params = call.named_params()
         if call.method == "solve":
+            request = SolveRequest.model_validate(call.named_params())
             if call.id is not None:  # without an id there would be no way to answer
-                self._begin(call.id, SolveRequest.model_validate(params))
+                self._begin(call.id, request)
         elif call.method == "cancel":
-            self._cancel(call, params.get("id"))
+            self._cancel(call, call.named_params().get("id"))
         elif call.method == "packs":
             loaded = self._solver.loaded.workplace.manifest.name
             self._answer(call, {"packs": describe_packs(self._store, loaded)})

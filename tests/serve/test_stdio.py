@@ -94,6 +94,7 @@ def test_requests_are_answered_in_order_and_cancelled_one_by_one(child: LineClie
         (b'{"jsonrpc": "2.0", "id": 1, "method": "guess", "params": null}', -32601, 1),
         (b'{"jsonrpc": "2.0", "id": "\\ud800", "method": "guess"}', -32601, "\ud800"),
         (b'{"jsonrpc": "2.0", "id": 1, "method": "guess"}', -32601, 1),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "guess", "params": [1]}', -32601, 1),
         (b'{"jsonrpc": "2.0", "id": 1, "method": "solve"}', -32602, 1),
         (b'{"jsonrpc": "2.0", "id": 1, "method": "solve", "params": {"question": 1}}', -32602, 1),
         (b'{"jsonrpc": "2.0", "id": 1, "method": "solve", "params": {"question": " "}}', -32602, 1),
