@@ -76,22 +76,21 @@ class LineServer:
         return line
 
     def _take(self, call: Call) -> None:
-        if call.method == "solve":
-            request = SolveRequest.model_validate(call.named_params())
-            if call.id is not None:  # without an id there would be no way to answer
-                self._begin(call.id, request)
-        elif call.method == "cancel":
-            self._cancel(call, call.named_params().get("id"))
-        elif call.method == "packs":
-            loaded = self._solver.loaded.workplace.manifest.name
-            self._answer(call, {"packs": describe_packs(self._store, loaded)})
-        else:
+        if call.method not in ("solve", "cancel", "packs"):
             raise RpcError(
                 rpc.METHOD_NOT_FOUND,
                 "method_not_found",
                 f"There is no method {call.method[:80]!r}. Methods: solve, cancel, packs, "
                 "shutdown.",
             )
+        params = call.named_params()
+        if call.method == "cancel":
+            self._cancel(call, params.get("id"))
+        elif call.method == "packs":
+            loaded = self._solver.loaded.workplace.manifest.name
+            self._answer(call, {"packs": describe_packs(self._store, loaded)})
+        elif call.id is not None:  # without an id there would be no way to answer
+            self._begin(call.id, SolveRequest.model_validate(params))
 
     def _begin(self, identifier: RequestId, request: SolveRequest) -> None:
         """Give a problem its place among the others and a thread."""
