@@ -92,6 +92,10 @@ class _Hopeless(Exception):
     """The endpoint will not do, for the reason in the message."""
 
 
+HOPELESS_REFUSALS = 5
+"""So many problems refused in every form before any other is answered: it is not the problems."""
+
+
 class _Passing(Exception):
     """A try failed in a way that may pass; `wait_seconds` is what the server asks for.
 
@@ -123,6 +127,7 @@ class EndpointTeacher:
         self._settings = settings
         self._client = _open_client(settings)
         self._form = RequestForm()
+        self._refused_first = 0
         self._has_answered = False
         self._resume_at = 0.0
         self._stopped = threading.Event()
@@ -241,7 +246,8 @@ class EndpointTeacher:
                 break
             form = form.simpler(complaint)
         else:
-            if self._has_answered:
+            self._refused_first += not self._has_answered
+            if self._refused_first < HOPELESS_REFUSALS:
                 return Reply(ask.key, "", 0, 0, refusal="refused by the teacher")
         raise _Hopeless(f"answers {_named(status)}: {complaint}")
 

@@ -16,10 +16,10 @@ from lorid_edge.engine.probe import probe
 from lorid_edge.engine.sampling import SamplingSettings
 from lorid_edge.engine.sequence import GenerationRequest
 from lorid_edge.engine.threads import choose_threads
-from lorid_edge.errors import ContextOverflowError, MemoryShortageError
+from lorid_edge.errors import ContextOverflowError, MemoryShortageError, UsageError
 from lorid_edge.formats.base_model import check_base
 from lorid_edge.formats.gguf import GgufFile
-from lorid_edge.loading import FIXED_PROMPT_TOKENS, kv_bytes_per_token
+from lorid_edge.loading import FIXED_PROMPT_TOKENS, SEQUENCES_MAX, kv_bytes_per_token
 from lorid_edge.loop.prompts import PromptTemplate
 from lorid_edge.packs.places import Places
 
@@ -36,10 +36,16 @@ class EngineTeacher:
         """Load the model and evaluate the examples of the prompt.
 
         Raises:
+            UsageError: `capacity` is more than llama.cpp has sequences for.
             ModelFileError: a damaged file.
             MemoryShortageError: too little memory is free.
             EngineError: llama.cpp cannot load it.
         """
+        if capacity + 2 > SEQUENCES_MAX:
+            raise UsageError(
+                f"concurrency is {capacity}; our engine works on at most {SEQUENCES_MAX - 2} "
+                "problems at once."
+            )
         self.name = base.name
         self.capacity = capacity
         file = check_base(base)

@@ -65,29 +65,26 @@ class Journal:
                         f"this run has {value!r}. Use another --output, or that run's settings."
                     )
 
-    def require_same_questions(self, records: Iterable[Record]) -> None:
-        """Raise UsageError if a kept line has another question or answer than the record of its id.
+    def require_same_data(self, records: Iterable[Record]) -> None:
+        """Raise UsageError if a kept line was made from other data than the record of its id.
 
-        Ids are often mere line numbers, which other data has too. A problem that was set aside with
-        another question, which may have been mended since, is to be tried again.
+        Ids are often mere line numbers, which other data has too. A problem that was set aside as
+        it was then, and has been mended since, is to be tried again.
         """
         known = {record.id: record for record in records}
         for line in self.lines:
-            record = known.get(problem_of(line))
-            for name in ("question", "answer") if record is not None else ():
-                kept, given = line.get(name), getattr(record, name)
-                if kept is not None and kept != given:
-                    raise UsageError(
-                        f"{self.path} holds results of other data: the {name} of "
-                        f"{problem_of(line)} is {str(kept)[:_SHOWN_CHARACTERS]!r} there, and in "
-                        f"this run {str(given)[:_SHOWN_CHARACTERS]!r}. Use another --output, or "
-                        "that data."
-                    )
-        asked = {key: record.question for key, record in known.items()}
+            name = _difference(line, known.get(problem_of(line)))
+            if name is not None:
+                given = getattr(known[problem_of(line)], name)
+                raise UsageError(
+                    f"{self.path} holds results of other data: the {name} of {problem_of(line)} is "
+                    f"{str(line[name])[:_SHOWN_CHARACTERS]!r} there, and in this run "
+                    f"{str(given)[:_SHOWN_CHARACTERS]!r}. Use another --output, or that data."
+                )
         self._companion.lines = [
             line
             for line in self.set_aside_lines
-            if line.get("question") in (None, asked.get(problem_of(line), line.get("question")))
+            if _difference(line, known.get(problem_of(line))) is None
         ]
         self._done = {problem_of(line) for line in (*self.lines, *self.set_aside_lines)}
 
@@ -223,6 +220,17 @@ def _is_torn(content: bytes) -> bool:
     start = content[: len(_LINE_START)]
     is_last = len(content) < MAX_LINE_BYTES and not content.endswith(b"\n")
     return is_last and _LINE_START.startswith(start)
+
+
+def _difference(line: Line, record: Record | None) -> str | None:
+    """What a line and the record that it was made from do not share; None where they agree.
+
+    The rationale of a line with a `problem` is a model's own.
+    """
+    if record is None:
+        return None
+    names = ("question", "answer") if "problem" in line else ("question", "answer", "rationale")
+    return next((n for n in names if line.get(n) not in (None, getattr(record, n))), None)
 
 
 def _foreign(path: Path, line: int) -> UsageError:

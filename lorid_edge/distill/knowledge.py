@@ -7,7 +7,6 @@ hold the problem's own numbers or names, nor give its answer away.
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 
@@ -105,11 +104,7 @@ def parse_rules(reply: str) -> tuple[str, ...]:
 
     Raises RejectedReplyError: no such JSON, no rule or more than 8, an empty or overlong rule.
     """
-    rules = _first_json(reply)
-    if isinstance(rules, dict):
-        rules = rules.get("rules")
-    if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
-        raise RejectedReplyError("not a JSON list of texts")
+    rules = _first_texts(reply)
     cleaned = tuple(dict.fromkeys(" ".join(rule.split()) for rule in rules))
     if not 1 <= len(cleaned) <= RULES_MAX:
         raise RejectedReplyError(f"not 1 to {RULES_MAX} rules")
@@ -118,14 +113,23 @@ def parse_rules(reply: str) -> tuple[str, ...]:
     return cleaned
 
 
-def _first_json(reply: str) -> object:
+def _first_texts(reply: str) -> list[str]:
+    """The first JSON in a reply that is a list of texts, or has one as its `rules`."""
     decoder = json.JSONDecoder()
     reply = reply[:REPLY_CHARACTERS_MAX]
-    for match in itertools.islice(re.finditer(r"[\[{]", reply), _OPENINGS_TRIED):
+    place = 0
+    for _ in range(_OPENINGS_TRIED):
+        opening = re.compile(r"[\[{]").search(reply, place)
+        if opening is None:
+            break
         try:
-            return decoder.raw_decode(reply, match.start())[0]
+            found, place = decoder.raw_decode(reply, opening.start())
         except (ValueError, RecursionError):
+            place = opening.end()
             continue
+        rules = found.get("rules") if isinstance(found, dict) else found
+        if isinstance(rules, list) and rules and all(isinstance(rule, str) for rule in rules):
+            return rules
     raise RejectedReplyError("not a JSON list of texts")
 
 

@@ -121,7 +121,7 @@ class _Run:
         self._job, self._teacher, self._journal = job, teacher, journal
         self._made = {"teacher": teacher.name, "seed": job.seed}
         journal.require_fields("knowledge", "teacher")
-        journal.require_same_questions(records)
+        journal.require_same_data(records)
         journal.retry_unless(self._made)
         self._records = {record.id: record for record in records}
         self._waiting = deque(r.id for r in records if not journal.is_done(r.id))
@@ -181,7 +181,8 @@ class _Run:
             self._waiting.appendleft(record.id)
             return
         del self._reasons[record.id]
-        line = {"id": record.id, "question": record.question, "reason": reason, "reasons": reasons}
+        seen = record.model_dump(mode="json", include={"id", "question", "rationale", "answer"})
+        line = {**seen, "reason": reason, "reasons": reasons}
         self.report.set_aside[reason] += 1
         if reason == TOO_LONG:  # which says nothing about the teacher
             self._journal.set_aside({**line, **self._made})

@@ -108,7 +108,7 @@ def rationale_steps(
     with open_journal(job.output, store.places.state / "locks") as journal:
         journal.require_fields("problem", "pack")
         journal.require_same_run(_common(job))
-        journal.require_same_questions(answered)
+        journal.require_same_data(answered)
         pending = [record for record in answered if not journal.is_done(record.id)]
         report = _report_so_far(answered, journal)
         yield report
@@ -149,7 +149,7 @@ def _judge(
 ) -> RationaleReport:
     """Keep what is correct and distinct, or note why there is nothing."""
     common = _common(job)
-    aside = {"id": record.id, "question": record.question}
+    aside = {"id": record.id, "question": record.question, "answer": record.answer}
     if asked is None:
         journal.set_aside({**aside, "reason": "too_long", **common})
         return replace(report, done=report.done + 1)

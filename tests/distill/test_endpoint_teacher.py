@@ -15,6 +15,7 @@ import pytest
 from chat_server import Answer, Behaviour, Endpoint, rules, serving
 
 from lorid_edge.distill.endpoint_teacher import (
+    HOPELESS_REFUSALS,
     EndpointSettings,
     EndpointTeacher,
     retry_after_seconds,
@@ -220,7 +221,9 @@ def test_what_was_found_out_survives_a_wait() -> None:
 
 
 def test_an_endpoint_that_refuses_everything_is_given_up_one_problem_is_not() -> None:
-    with teacher_of(lambda *_: Answer(400, b"no")) as (teacher, endpoint):
+    with teacher_of(lambda *_: Answer(400, b"no"), concurrency=1) as (teacher, endpoint):
+        for _ in range(HOPELESS_REFUSALS - 1):  # these may be too long, the next may be answered
+            assert ask_one(teacher).refusal == "refused by the teacher"
         teacher.submit(ASK)
         with pytest.raises(LoridError, match="answers 400 Bad Request: no"):
             teacher.next_replies()

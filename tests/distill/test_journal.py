@@ -125,12 +125,12 @@ def test_another_runs_results_are_refused(output: Path) -> None:
 def test_results_of_other_data_with_the_same_ids_are_refused(output: Path) -> None:
     with open_journal(output, output.parents[1] / "locks") as journal:
         same = Record(id="a", question="a\u2028ü")
-        journal.require_same_questions([same, Record(id="b", question="Not known there.")])
+        journal.require_same_data([same, Record(id="b", question="Not known there.")])
         with pytest.raises(UsageError, match=r"of a is 'a.*ü' there, and in this run 'Another"):
-            journal.require_same_questions([Record(id="a", question="Another?")])
+            journal.require_same_data([Record(id="a", question="Another?")])
         journal.keep([{"id": "d", "question": "What is 2+2?", "answer": "4"}])
         with pytest.raises(UsageError, match="the answer of d is '4' there, and in this run '5'"):
-            journal.require_same_questions([Record(id="d", question="What is 2+2?", answer="5")])
+            journal.require_same_data([Record(id="d", question="What is 2+2?", answer="5")])
 
 
 def test_a_full_disk_loses_nothing(output: Path) -> None:

@@ -31,6 +31,7 @@ RECORD = Record(
         '{"rules": ["Add the parts.", "Take  a\\nshare."]}',
         '```json\n["Add the parts.", "Take a share.", "Add the parts."]\n```',
         'Rules [of a kind]: ["Add the parts.", "Take a share."] and no more.',
+        'With x in [0, 1]:\n["Add the parts.", "Take a share."]',
     ],
 )
 def test_rules_are_found_in_a_reply(reply: str) -> None:

@@ -170,13 +170,13 @@ def test_other_problems_of_the_same_ids_are_not_done(tmp_path: Path) -> None:
     given = records(3)
     run(lambda ask: "?" if ask.key == "r1" else GOOD, given, tmp_path, attempts=1)
     kept = (tmp_path / "rules.jsonl").read_bytes()
-    mended = given[0].model_copy(update={"question": "What is 3+4?"})
+    mended = given[0].model_copy(update={"rationale": "It is 3 + 4 = 7."})
     other = given[2].model_copy(update={"question": "What is 3+4?"})
     with pytest.raises(UsageError, match="holds results of other data"):
         run(lambda _: GOOD, [*given[:2], other], tmp_path)
     assert (tmp_path / "rules.jsonl").read_bytes() == kept
     report, teacher = run(lambda _: GOOD, [mended, *given[1:]], tmp_path, attempts=1)
-    assert [ask.key for ask in teacher.asks] == ["r1"]  # it was set aside with another question
+    assert [ask.key for ask in teacher.asks] == ["r1"]  # it was set aside with another rationale
     assert (report.kept, report.set_aside.total()) == (3, 0)
 
 
