@@ -194,6 +194,8 @@ def _stoppable() -> Iterator[threading.Event]:
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
+        if stop.is_set():  # too late for a step of this role; the next one is not to begin
+            raise CancelledError("Stopped.")
     except CancelledError as stopped:
         streams.note(f"lorid-edge: {stopped} Run the same command again.")
         raise typer.Exit(code) from None

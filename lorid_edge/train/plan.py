@@ -5,7 +5,8 @@ plan = make_plan(Path("cpu.toml"), [Role.INTUITIVE_REASONER])
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -135,11 +136,20 @@ def development_records(plan: Plan) -> tuple[Record, ...]:
     trained = {
         question_hash(lesson.question) for role in plan.roles.values() for lesson in role.lessons
     }
+    trained |= {question_hash(record.question) for record in _records_of_other_roles(plan)}
     shared = sum(question_hash(record.question) in trained for record in records)
     if shared:
         found = f"evaluation.dataset: {shared} of its questions are in the training data"
         raise _refusal(plan.path, [found])
     return records[: settings.problems]
+
+
+def _records_of_other_roles(plan: Plan) -> Iterator[Record]:
+    """What the roles of the recipe may have learnt from that this plan is not about."""
+    for role in set(Role) - set(plan.roles):
+        for name in _names_of(plan.recipe, role):
+            with suppress(LoridError):  # what cannot be read has taught nobody
+                yield from load_dataset(_beside(plan.path, name), Split.TRAIN).records
 
 
 def _refusal(path: Path, problems: Sequence[str]) -> RecipeError:

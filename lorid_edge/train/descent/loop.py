@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from lorid_edge.errors import CancelledError, TrainingError
+from lorid_edge.train.descent import kernels
 from lorid_edge.train.descent.adapter_files import read_adapter, write_adapter
 from lorid_edge.train.descent.base_model import base_sha256, choose_device, choose_dtype, load_base
 from lorid_edge.train.descent.batches import (
@@ -137,6 +138,7 @@ class _Run:
             self.step, self.tokens = checkpoint.step, checkpoint.tokens
             self._restore(checkpoint.tensors)
         self._model.refresh()
+        kernels.use_compiler(False)  # as in a process of its own, whatever was trained before
         if isinstance(self._model, Decoder) and self._is_long:
             self._model.compile_kernels()
         self._recent.append((time.perf_counter(), self.tokens))
