@@ -444,6 +444,34 @@ def test_numbers_need_neither_sympy_nor_a_process() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=_package_parent(), check=True)
 
 
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("So the total is 5 * 3.", None),
+        ("So she has 20 - 5 dollars left.", None),
+        ("The answer is 20 - 2 eggs.", None),
+        ("- So she has 15 dollars left.", "15"),
+        (r"The final answer is $\$18.90$. I hope it is correct.", r"\$18.90"),
+        (r"#### $\$18$", r"\$18"),
+        ("The answer is 18. I hope this answer is helpful!", "18"),
+        ("The answer is 18.\n\nSo the answer is correct.", "18"),
+        ("The answer is Monday.", "Monday"),
+        ("So the number is negative 5.", "-5"),
+        ("The answer is 36π square inches.", None),
+        ("The answer is 36π.", "36π"),
+    ],
+)
+def test_no_number_is_made_of_pieces(text: str, answer: str | None) -> None:
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    "calculation", [r"9 \times 2 = 18", r"\frac{36}{2} = 18", r"\$18 \times 1 = \$18"]
+)
+def test_a_calculation_in_a_box_is_its_result(calculation: str) -> None:
+    assert same_answer(calculation, "18")
+
+
 def test_expressions_compare_off_the_main_thread() -> None:
     verdicts: list[bool] = []
     pairs = [(r"\sqrt{12}", r"2\sqrt{3}"), (r"\sqrt{12}", r"3\sqrt{2}"), ("x+2", "2+x")]

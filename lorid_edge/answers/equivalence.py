@@ -26,6 +26,7 @@ _MAX_PASSES = 10
 
 _CHOICE = re.compile(r"(?:(?:option|choice)\s+)?\(?([A-E])(?:\)|[).:]\s+\S.*)?", re.DOTALL)
 _NAMED_OPTION = re.compile(r"(?:option|choice)\s+\(?([A-Ea-e])\)?", re.IGNORECASE)
+_CALCULATION = re.compile(r"\\(?:times|cdot|div|[dt]?frac|sqrt)(?![A-Za-z])")
 _BARE_NAME = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?(?:\s+[A-Za-z]+)*(?:\s?\([a-zA-Z]\))?")
 _WORDS = re.compile(r"[A-Za-z]{2,}(?:[ '-]+[A-Za-z]+)*")
 # Behind an expression; those behind a number are read with it.
@@ -166,7 +167,7 @@ def _right_hand_side(text: str) -> str:
     left, equals, right = text.rpartition("=")
     if not equals or not right.strip() or len(split_items(text)) > 1:
         return text
-    if _BARE_NAME.fullmatch(left.strip()) or not re.search(r"[A-Za-z]", left):
+    if _BARE_NAME.fullmatch(left.strip()) or not re.search(r"[A-Za-z]", _CALCULATION.sub("", left)):
         return right.strip()
     return text
 

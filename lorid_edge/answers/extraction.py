@@ -27,7 +27,7 @@ _QUANTITY = re.compile(
     r"(?:\s?\\?%|\s(?:hundred|thousand|million|billion|trillion)\b)?"
 )
 _OPERATOR = re.compile(
-    r"\s*(?:[a-zA-Z]{2,}\s+)?(?:[-+*×÷^=<>−]|/(?!\s?[a-z]{2})|\\(?:times|cdot|div|frac|sqrt|pi))"
+    r"\s*(?:[a-zA-Z]{2,}\s+)?(?:[-+*×÷^=<>−√π²³≤≥]|/(?!\s?[a-z]{2})|\\(?:times|cdot|div|frac|sqrt|pi))"
 )
 # A unit and the smaller one that a compound quantity such as "2 hours 30 minutes" goes on with.
 _COMPOUND = "|".join(
@@ -59,6 +59,12 @@ _STATEMENT = re.compile(
     (?P<rest>[*_:\s]*)
     """,
     re.IGNORECASE | re.VERBOSE,
+)
+# What is said of an answer, not what it is.
+_NO_ANSWER = re.compile(
+    r"(?:not|unknown|unclear)\b|(?:correct|right|incorrect|wrong|reasonable|complete|clear|helpful|"
+    r"(?:as\s+)?(?:above|below|follows))[.!]*$",
+    re.IGNORECASE,
 )
 _CORRECTION = re.compile(
     r"\b(?:wait|mistake|incorrect|wrong|recalculate|sorry|correction|oops|re-?check)\b",
@@ -156,7 +162,7 @@ def _stated(text: str, *, complete: bool) -> str | None:
     for match in reversed(list(_STATEMENT.finditer(text))):
         lines = text[match.end() :].split("\n")
         statement = _first_sentence(lines[0])
-        if re.match(r"(?:not|unknown|unclear)\b", statement, re.IGNORECASE):
+        if _NO_ANSWER.match(statement):
             continue
         answer = _answer_at_start(statement)
         is_last = not "".join(lines[1:]).strip()
@@ -175,9 +181,10 @@ def _answer_at_start(statement: str) -> str | None:
     statement = statement.strip().strip("*_`").strip()
     if not statement or len(statement) > _MAX_SENTENCE_CHARACTERS:
         return None
-    delimited = re.match(r"(\\\(|\\\[|\$\$?)\s*(.+?)\s*(?:\\\)|\\\]|\$)", statement)
+    delimited = re.match(r"(\\\(|\\\[|\$\$?)\s*(.+?)\s*(?:\\\)|\\\]|(?<!\\)\$)", statement)
     if delimited and (delimited[1] != "$" or not re.match(r"\d[\d.,]*\s+[a-z]{2,}", delimited[2])):
-        return _after_equals(delimited[2])
+        value = _after_equals(delimited[2])
+        return value if value and re.search(r"\w", value) else None
     choice = _CHOICE.match(statement)
     if choice:
         return choice[1]
@@ -244,7 +251,8 @@ def _conclusion(text: str) -> str | None:
 def _concluded(sentence: str) -> str | None:
     if len(sentence) > _MAX_SENTENCE_CHARACTERS:
         return None
-    sentence = _LIST_MARK.sub("", sentence, count=1).strip()
+    mark = _LIST_MARK.match(sentence)
+    sentence = sentence[mark.end() if mark else 0 :].strip()
     if not sentence or sentence.endswith(("?", ":", "=", ",")):
         return None
     if re.match(r"(?:let|suppose|assume|given)\b", sentence, re.IGNORECASE):
@@ -271,7 +279,9 @@ def _sole_quantity(sentence: str) -> str | None:
         quantities = after_verb if len(after_verb) == 1 else not_aside
     if len(quantities) != 1:
         return None
-    return quantities[0][0].strip().rstrip(".")
+    value = quantities[0][0].strip().rstrip(".")
+    is_negative = re.search(r"\b(?:negative|minus)\s+$", sentence[: quantities[0].start()], re.I)
+    return f"-{value}" if is_negative else value
 
 
 def _first_sentence(text: str) -> str:
