@@ -119,7 +119,7 @@ def serve(
     is_loopback = _is_loopback(host)
     access = Access(
         _token(no_token, is_loopback),
-        frozenset(name.lower().rstrip(".") for name in [host, *(allow_host or [])]),
+        frozenset([host.lower().rstrip("."), *map(_allowed_host, allow_host or [])]),
         frozenset(map(web_origin, allow_origin or [])),
         any_address=not is_loopback,
     )
@@ -183,11 +183,27 @@ def _token(no_token: bool, is_loopback: bool) -> str | None:
             )
         return None
     token = os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)
-    if not token.isascii() or not token.isprintable() or " " in token or len(token) < 8:
+    # Browsers write the last four another way in an address.
+    is_printable = token.isascii() and token.isprintable()
+    if not is_printable or set(token) & set(' "<>`') or len(token) < 8:
         raise UsageError(
-            f"{TOKEN_VARIABLE} has to be at least 8 printable ASCII characters without spaces."
+            f"{TOKEN_VARIABLE} has to be at least 8 printable ASCII characters, without spaces and "
+            'none of " < > `.'
         )
     return token
+
+
+def _allowed_host(given: str) -> str:
+    """A name as the gate compares it; of `laptop.lan:8127`, which a Host header may say, the name.
+
+    Raises UsageError if it is none.
+    """
+    from lorid_edge.serve.gate import host_name
+
+    name = given.lower() if given.count(":") > 1 and "[" not in given else host_name(given)
+    if not name:
+        raise UsageError(f"--allow-host {given!r} is no host name; give one such as laptop.lan.")
+    return name.rstrip(".")
 
 
 def _is_loopback(host: str) -> bool:

@@ -67,7 +67,7 @@ class Gate:
 
     def _check_host(self, headers: dict[str, str]) -> None:
         host = headers.get("host", "")
-        name = _host_name(host)
+        name = host_name(host)
         if name == "localhost" or name in self._access.host_names:
             return
         address = _address(name)
@@ -164,8 +164,8 @@ def _replay(body: bytes, receive: Any) -> Any:
     return replayed
 
 
-def _host_name(host: str) -> str:
-    """The name or address in a Host header, without its port."""
+def host_name(host: str) -> str:
+    """The name or address in a Host header, without its port; "" if it holds none."""
     try:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:

@@ -166,8 +166,12 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
                 self._slowness.cancel()
 
         def _end_if_silent(self) -> None:
-            """End it if the headers of the next request, or the reading of the last, still lack."""
-            if self.conn.their_state is h11.IDLE or self.transport.is_closing():
+            """End it if the headers of the next request, or the reading of the last, still lack.
+
+            So does the rest of a body that was answered before it had come.
+            """
+            is_answered = self.cycle is not None and self.cycle.response_complete
+            if is_answered or self.conn.their_state is h11.IDLE or self.transport.is_closing():
                 self.transport.abort()
 
     return BoundedProtocol

@@ -106,7 +106,7 @@ def test_pages_of_other_sites_may_not_ask_even_without_a_token(
 
 def test_names_and_origins_can_be_let_in(start_server: Callable[..., RunningServer]) -> None:
     origin = "http://localhost:3000"
-    server = start_server("--allow-origin", f"{origin}/", "--allow-host", "Laptop.lan")
+    server = start_server("--allow-origin", f"{origin}/", "--allow-host", "Laptop.lan:8127")
     asked = {"Access-Control-Request-Method": "POST", "Origin": origin}
     preflight = httpx.options(server.address + "/v1/solve", headers=asked)
     assert preflight.status_code == 204

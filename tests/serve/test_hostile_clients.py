@@ -211,6 +211,22 @@ def test_a_connection_that_is_kept_alive_may_not_stall_either(impatient: Running
     assert still_solves(impatient)
 
 
+def test_one_who_is_refused_may_not_stall_with_the_rest_of_the_body(
+    impatient: RunningServer,
+) -> None:
+    with impatient.connect() as connection:
+        connection.sendall(
+            b"POST /v1/solve HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+        )
+        connection.settimeout(15)
+        assert b" 401 " in connection.recv(1000)
+        connection.sendall(b"{")
+        with contextlib.suppress(ConnectionResetError):
+            while connection.recv(1000):
+                pass
+    assert still_solves(impatient)
+
+
 def test_a_body_without_end(impatient: RunningServer) -> None:
     with impatient.connect() as connection:
         head, _, _ = request_bytes(impatient, SOLVE_BRIEFLY).partition(b"\r\n\r\n")

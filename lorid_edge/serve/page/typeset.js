@@ -99,6 +99,7 @@ export function typesetBlocks(element, text) {
       const list = /\d/.test(item[1]) ? "OL" : "UL";
       if (blocks.at(-1)?.tagName !== list) blocks.push(document.createElement(list));
       const node = document.createElement("li");
+      if (list === "OL") node.value = Number.parseInt(item[1], 10);
       typeset(node, item[2]);
       blocks.at(-1).append(node);
     } else if (line.trim()) {
