@@ -35,8 +35,9 @@ class Occupancy:
         with self._condition:
             self._condition.wait_for(lambda: not self._is_changing)
             self._is_changing = True
-            self._condition.wait_for(lambda: self._users == 0)
         try:
+            with self._condition:
+                self._condition.wait_for(lambda: self._users == 0)
             yield
         finally:
             with self._condition:
