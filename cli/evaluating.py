@@ -160,7 +160,7 @@ def _solve(
 def _engine(command: EvaluationCommand, plan: EvaluationPlan, store: PackStore) -> SolvingEngine:
     """What solves the problems, ready to do so."""
     if command.engine == "ray":
-        return _ray_engine(command, plan)
+        return _ray_engine(command, plan, store)
     from lorid_edge.evaluation.solving import LocalEngine
     from lorid_edge.evaluation.variants import load_solver
 
@@ -169,14 +169,16 @@ def _engine(command: EvaluationCommand, plan: EvaluationPlan, store: PackStore) 
     return LocalEngine(solver, plan.identity, plan.solving)
 
 
-def _ray_engine(command: EvaluationCommand, plan: EvaluationPlan) -> SolvingEngine:
+def _ray_engine(
+    command: EvaluationCommand, plan: EvaluationPlan, store: PackStore
+) -> SolvingEngine:
     from lorid_edge.engine.threads import choose_threads
     from lorid_edge.evaluation.ray_engine import RayEngine
     from lorid_edge.evaluation.ray_worker import WorkerSettings
 
-    folder = Path(command.pack).expanduser()
+    is_known = command.pack in store.known()  # by its name, on other machines too
     settings = WorkerSettings(
-        pack=folder.resolve() if folder.is_dir() else command.pack,
+        pack=command.pack if is_known else plan.verified.pack.folder.resolve(),
         greedy=command.greedy,
         identity=plan.identity,
         load=plan.load,

@@ -20,7 +20,13 @@ def write_json_lines(path: Path, lines: Iterable[Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file; its folder has to be there. Raises OSError."""
+    """Write a text file; its folder has to be there. Raises OSError.
+
+    A device or a pipe is written to, and not replaced by a file.
+    """
+    if path.exists() and not path.is_file():
+        path.write_text(text, "utf-8", errors="backslashreplace")
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     # A lone surrogate, which JSON may hold, becomes its JSON escape again.
     with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:

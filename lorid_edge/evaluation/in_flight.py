@@ -24,7 +24,7 @@ logger = logging.getLogger("lorid_edge.evaluation")
 
 def default_in_flight(width: int) -> int:
     """Problems at once where the user does not say how many; `width` samples a role and problem."""
-    return max(FEWEST_PROBLEMS, SAMPLES_AT_ONCE // width)
+    return max(FEWEST_PROBLEMS, SAMPLES_AT_ONCE // max(1, width))
 
 
 def fitting(

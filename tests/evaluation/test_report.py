@@ -182,6 +182,8 @@ def test_the_table_has_the_authors_count_only_beside_the_accuracy(describe: Desc
 def test_runs_of_one_pack_and_policy_are_told_apart_by_their_folders(describe: Describe) -> None:
     names = [m.name for m in measure([paper_run(describe, "x/1"), paper_run(describe, "x/2")])]
     assert names == ["tiny paper, 1", "tiny paper, 2"]
+    same = [m.name for m in measure([paper_run(describe, "x/1"), paper_run(describe, "y/1")])]
+    assert [name.partition(", ")[2][-3:] for name in same] == ["x/1", "y/1"]
     with pytest.raises(UsageError, match="given twice"):
         measure([paper_run(describe), paper_run(describe)])
     with pytest.raises(UsageError, match="no solved problem"):

@@ -43,12 +43,10 @@ def measure(runs: Sequence[EvaluationRun]) -> tuple[MeasuredRun, ...]:
             raise UsageError(
                 f"{run.folder} has no solved problem yet; repeat its 'lorid-edge eval' command."
             )
-    plain = Counter(_plain_name(run) for run in runs)
+    names = Counter(name(run) for run in runs for name in _NAMES)
     return tuple(
         MeasuredRun(
-            _plain_name(run) if plain[_plain_name(run)] == 1 else _long_name(run),
-            run,
-            summarise(run),
+            next(name(run) for name in _NAMES if names[name(run)] == 1), run, summarise(run)
         )
         for run in runs
     )
@@ -62,3 +60,11 @@ def _plain_name(run: EvaluationRun) -> str:
 
 def _long_name(run: EvaluationRun) -> str:
     return f"{_plain_name(run)}, {run.folder.resolve().name}"
+
+
+def _name_with_path(run: EvaluationRun) -> str:
+    return f"{_plain_name(run)}, {run.folder}"
+
+
+_NAMES = (_plain_name, _long_name, _name_with_path)
+"""From the shortest on; the last tells any two runs apart."""
