@@ -163,22 +163,21 @@ def _pattern_problems(config: PeftConfig) -> Iterator[str]:
     patterns += [("alpha_pattern", key, _at_the_end(key)) for key in config.alpha_pattern or {}]
     steps_left = _MAX_STEPS
     for field, pattern, whole in patterns:
-        steps = _most_steps(whole)
-        problem = _pattern_problem(pattern, whole, is_slow=steps > steps_left)
+        problem = _pattern_problem(pattern, whole, steps_left)
         if problem is None:
-            steps_left -= steps
+            steps_left -= _most_steps(whole)
         else:
             yield f"{field}: the pattern {pattern[:80]!r} {problem}"
 
 
-def _pattern_problem(pattern: str, whole: str, is_slow: bool) -> str | None:
+def _pattern_problem(pattern: str, whole: str, steps_left: int) -> str | None:
     """Why `pattern`, which is matched as part of `whole`, is not used; None if it may be."""
     if len(pattern) > _MAX_PATTERN_LENGTH:
         return f"is longer than {_MAX_PATTERN_LENGTH} characters"
     plain = _plain(pattern)
     if "(?" in plain or "#" in plain:
         return "holds # or a group (?...) other than (?:...)"
-    if is_slow or re.search(r"\)[*+{]", plain):
+    if re.search(r"\)[*+{]", plain) or _most_steps(whole) > steps_left:
         return "repeats too much to be matched safely; name the modules instead"
     try:
         re.compile(whole)

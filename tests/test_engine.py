@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,6 @@ from lorid_edge.engine.engine import Engine, EngineSettings
 from lorid_edge.engine.lane import Lane, LaneSettings
 from lorid_edge.engine.model import BARE, AdapterKey, Model
 from lorid_edge.engine.native import AbortFlag
-from lorid_edge.engine.occupancy import Occupancy
 from lorid_edge.engine.prompt_store import PromptStore
 from lorid_edge.engine.sampling import SamplingSettings
 from lorid_edge.engine.sequence import Finish, GenerationRequest, Sequence
@@ -239,30 +237,6 @@ def test_a_stored_prompt_is_read_where_nothing_may_be_written(
 
     monkeypatch.setattr(os, "utime", refuse)
     assert store.read(BARE, (1, 2, 3)) == b"some state"
-
-
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX signals")
-def test_a_signal_while_a_change_waits_blocks_nobody() -> None:
-    occupancy = Occupancy()
-
-    def change() -> None:
-        with occupancy.change():
-            pytest.fail("it is in use")
-
-    def interrupt(*_: object) -> None:
-        raise InterruptedError
-
-    before = signal.signal(signal.SIGUSR1, interrupt)
-    try:
-        with occupancy.use():
-            main = threading.main_thread().ident
-            threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGUSR1)).start()
-            with pytest.raises(InterruptedError):
-                change()
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    with occupancy.use():
-        pass
 
 
 def test_what_a_killed_process_left_of_a_stored_prompt_goes(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from lorid_edge.packs.manifest import Example, RoleSettings
 RULES_MAX = 8
 RULE_CHARACTERS_MAX = 240
 REPLY_CHARACTERS_MAX = 50_000
+_OPENING = re.compile(r"[\[{]")
 _OPENINGS_TRIED = 50
 KNOWLEDGE_MAX_TOKENS = 200
 
@@ -119,7 +120,7 @@ def _first_texts(reply: str) -> list[str]:
     reply = reply[:REPLY_CHARACTERS_MAX]
     place = 0
     for _ in range(_OPENINGS_TRIED):
-        opening = re.compile(r"[\[{]").search(reply, place)
+        opening = _OPENING.search(reply, place)
         if opening is None:
             break
         try:
