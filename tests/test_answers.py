@@ -68,6 +68,9 @@ STATED = [
     ("Answer: about 12", "12"),
     ("Answer: (1, 2)", "(1, 2)"),
     ("Answer: $[0, 1)$", "[0, 1)"),
+    ("Answer: 5(x + 1)", "5(x + 1)"),
+    ("#### 110_{2}", "110_{2}"),
+    ("The answer is 18 (eggs).", "18"),
     (r"Answer: $2\pi$", r"2\pi"),
     (r"Answer: \(\frac{3}{4}\)", r"\frac{3}{4}"),
     (r"The answer is $\sqrt{2}$.", r"\sqrt{2}"),
@@ -90,6 +93,9 @@ STATED = [
     ("9 * 2 = <<9*2=18>>18 dollars", "18 dollars"),
     ("So in 2020 he had 18 apples.", "18"),
     ("On the 3rd day she made $18.", "$18"),
+    ("She has read 30 of the 120 pages.", "30"),
+    ("So she reads 30 of 120 pages.", "30"),
+    ("That makes for a total of about 120 pages in 3 days.", "120"),
     ("So she arrives at 3:30 PM.", "3:30 PM"),
     ("So the 3 friends pay $20 in total.", "$20"),
     ("Therefore, Tom needs 12 hours to finish 3 books.", "12"),
@@ -130,6 +136,7 @@ UNSTATED = [
     "The answer is 2 hours 30 minutes.",
     "Answer: 1 hour, 20 minutes",
     "Answer: 5 feet 3 inches",
+    "Answer: 3h 20m",
     "So it weighs 3 pounds 4 oz.",
 ]
 

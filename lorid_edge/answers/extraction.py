@@ -36,15 +36,17 @@ _COMPOUND = "|".join(
         ("years?", "months?"),
         ("weeks?", "days?"),
         ("days?", "hours?"),
-        ("(?:hours?|hrs?)", "(?:minutes?|mins?)"),
-        ("(?:minutes?|mins?)", "(?:seconds?|secs?)"),
+        ("(?:hours?|hrs?|h)", "(?:minutes?|mins?|m)"),
+        ("(?:minutes?|mins?|m)", "(?:seconds?|secs?|s)"),
         ("(?:feet|foot|ft)", "(?:inch(?:es)?|in)"),
         ("(?:pounds?|lbs?)", "(?:ounces?|oz)"),
         ("dollars?", "cents?"),
     )
 )
+# More of one answer: "110_{2}", "5(x + 1)", "1, 2", "5x", "5 eggs and 3 apples".
 _MORE = re.compile(
-    r"\s*,\s*-?\d|\s*[a-z]\b(?!\s+\w)|\s+(?:\w+\s+)?(?:and|or)\s+\\?\$?\d|" + _COMPOUND,
+    r"_\{?\d|\([^()]*[-+*^\d][^()]*\)|\s*,\s*-?\d|\s*[a-z]\b(?!\s+\w)|"
+    r"\s+(?:\w+\s+)?(?:and|or)\s+\\?\$?\d|" + _COMPOUND,
     re.IGNORECASE,
 )
 
@@ -81,8 +83,10 @@ _NO_CONCLUSION = re.compile(
 _LIST_MARK = re.compile(r"\s*(?:#+\s*)?(?:step\s+\d+\s*[:.)-]|\d+[.)]\s|[-*•]\s)\s*", re.IGNORECASE)
 _VERB = re.compile(
     r"\b(?:is|are|was|were|be|equals?|makes?|made|gets?|earns?|earned|costs?|pays?|paid|spends?|"
-    r"spent|needs?|has|have|had|sells?|sold|saves?|saved|totals?|left|ate|eats?|takes?|took|of)\s+"
-    r"(?:(?:a|an|the|total|sum|of|about|only|exactly|approximately|now|still|in|to|be)\s+)*$",
+    r"spent|needs?|has|have|had|sells?|sold|saves?|saved|totals?|left|ate|eats?|takes?|took)\s+"
+    r"(?:(?:a|an|the|total|sum|of|about|only|exactly|approximately|now|still|in|to|be)\s+)*$|"
+    # "a total of 120" is about 120, "30 of 120 pages" is not.
+    r"(?<!\d\s)\bof\s+(?:(?:about|only|exactly|approximately)\s+)*$",
     re.IGNORECASE,
 )
 _ASIDE = re.compile(
@@ -200,7 +204,8 @@ def _answer_at_start(statement: str) -> str | None:
     if words and is_short and not quantity and not re.search(r"[\d=]", statement):
         # A name or a weekday.
         return statement.rstrip(".")
-    if not words and len(statement) <= 200:
+    is_compound = quantity and re.match(_COMPOUND, statement[quantity.end() :], re.IGNORECASE)
+    if not words and not is_compound and len(statement) <= 200:
         return _after_equals(statement)
     return None
 
