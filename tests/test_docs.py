@@ -32,7 +32,10 @@ PROBLEMS = """
 
 def commands() -> Iterator[tuple[str, str]]:
     """(page, command line) for every `lorid-edge ...` in an indented or fenced block."""
-    pattern = re.compile(r"\s*(?:Example: |\$ )?((?:echo [^|]*\| )?lorid-edge (?!  ).*)")
+    pattern = re.compile(
+        r"\s*(?:Example: |\$ |OMP_NUM_THREADS=1 taskset -c \d )?"
+        r"((?:echo [^|]*\| )?lorid-edge (?!  ).*?)(?: &)?"
+    )
     for page in PAGES:
         is_fenced = False
         for line in page.read_text(encoding="utf-8").splitlines():
