@@ -13,7 +13,9 @@ The last line is JSON.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -78,18 +80,28 @@ def main() -> None:
         )
         for side in SIDES
     }
-    for worker in workers.values():
-        _hear(worker)
-    reports: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
-    for _ in range(arguments.rounds + 1):
+    try:
+        for side, worker in workers.items():
+            _hear(side, worker)
+        reports = _alternate(workers, arguments.rounds + 1)
+    finally:
+        for worker in workers.values():
+            worker.kill()  # nothing of theirs is wanted, and the compiler's own workers end slowly
+            worker.wait()
+    _print(arguments, {side: taken[1:] for side, taken in reports.items()})
+
+
+def _alternate(
+    workers: dict[str, subprocess.Popen[str]], rounds: int
+) -> dict[str, list[dict[str, float]]]:
+    """Have both sides take a step in turns; what they report of each."""
+    reports: dict[str, list[dict[str, float]]] = {side: [] for side in workers}
+    for _ in range(rounds):
         for side, worker in workers.items():
             _say(worker, "step")
-            reports[side].append(_hear(worker))
+            reports[side].append(_hear(side, worker))
             print(f"{side}: {reports[side][-1]['seconds']:.2f} s", file=sys.stderr, flush=True)
-    for worker in workers.values():
-        worker.kill()  # nothing of theirs is wanted, and the compiler's own workers end slowly
-        worker.wait()
-    _print(arguments, {side: taken[1:] for side, taken in reports.items()})
+    return reports
 
 
 def _print(arguments: argparse.Namespace, reports: dict[str, list[dict[str, float]]]) -> None:
@@ -216,10 +228,11 @@ def _examples(count: int, sequence_tokens: int) -> list[TokenExample]:
 
 def _say(worker: subprocess.Popen[str], word: str) -> None:
     assert worker.stdin is not None
-    print(word, file=worker.stdin, flush=True)
+    with contextlib.suppress(BrokenPipeError):  # one that has ended is noticed by `_hear`
+        print(word, file=worker.stdin, flush=True)
 
 
-def _hear(worker: subprocess.Popen[str]) -> dict[str, float]:
+def _hear(side: str, worker: subprocess.Popen[str]) -> dict[str, float]:
     """The worker's next report; what it prints besides is passed over."""
     assert worker.stdout is not None
     for line in worker.stdout:
@@ -228,7 +241,13 @@ def _hear(worker: subprocess.Popen[str]) -> dict[str, float]:
             return report
         if line.startswith("ready"):
             return {}
-    raise SystemExit("A side of the comparison failed; its message is above.")
+    status = worker.wait()
+    if status == -signal.SIGKILL:
+        raise SystemExit(
+            f"{side}: killed by the system, mostly for want of memory. The plain loop of small "
+            "takes some 12 GB, ours 5; end what else is running, or take fewer --examples."
+        )
+    raise SystemExit(f"{side}: ended with exit status {status}; its message is above.")
 
 
 if __name__ == "__main__":
