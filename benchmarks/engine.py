@@ -148,7 +148,7 @@ class BareLoop:
 
     def __init__(self, model: Model, settings: LaneSettings, prompt: tuple[int, ...]) -> None:
         self._lane = Lane(model, settings, native.AbortFlag())
-        self._context = self._lane._context
+        self._context = self._lane._context._native
         self._binding = native.load()
         self._memory = self._binding.llama_get_memory(self._context)
         self._prompt = prompt
@@ -198,7 +198,7 @@ def measure_beside_busy_processes(pack: str) -> dict[str, Any]:
 def prepared_engine(pack: str) -> Iterator[tuple[Engine, tuple[int, ...]]]:
     """An engine on the pack's bare base, and the prompt to go on from."""
     model = load_model(pack)
-    settings = LaneSettings(cells=4096, sequences=24, threads=choose_threads().threads)
+    settings = LaneSettings(sequence_tokens=512, sequences=16, threads=choose_threads().threads)
     engine = Engine(model, EngineSettings(settings))
     engine.prepare(BARE, [])
     yield engine, tuple(model.tokenize(PROMPT, special=True))
@@ -224,7 +224,7 @@ def measure_memory(pack: str) -> dict[str, Any]:
 
     model = load_model(pack)
     base_bytes = model.path.stat().st_size
-    settings = LaneSettings(cells=4 * 1024 + 1024, sequences=16, threads=choose_threads().threads)
+    settings = LaneSettings(sequence_tokens=1280, sequences=4, threads=choose_threads().threads)
     lanes = [Lane(model, settings, native.AbortFlag()) for _ in range(3)]
     prompt = tuple(model.tokenize(PROMPT, special=True))
     for lane in lanes:

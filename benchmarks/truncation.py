@@ -135,7 +135,7 @@ def _time(base: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _lane(model: Model, sha256: str | None) -> Lane:
-    settings = LaneSettings(cells=512, sequences=4, threads=choose_threads(None).threads)
+    settings = LaneSettings(sequence_tokens=512, sequences=1, threads=choose_threads(None).threads)
     lane = Lane(model, settings, native.AbortFlag())
     lane.switch(BARE if sha256 is None else AdapterKey(sha256))
     return lane

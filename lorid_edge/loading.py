@@ -20,13 +20,13 @@ from lorid_edge.errors import MemoryShortageError, UsageError
 from lorid_edge.formats.base_model import check_base
 from lorid_edge.formats.gguf import GgufFile
 from lorid_edge.loop.deliberation import Workplace
-from lorid_edge.loop.prompts import RolePrompts
+from lorid_edge.loop.prompts import RolePrompts, estimate_fixed_tokens
 from lorid_edge.packs.manifest import PackManifest
 from lorid_edge.packs.store import PackStore, VerifiedPack
 from lorid_edge.roles import Role
 
-FIXED_PROMPT_TOKENS = 2048
-"""What the parts of prompts that all problems share are taken to need before they are tokenized."""
+HELD_PROMPT_TOKENS = 200
+"""What a prompt that is kept for one role of one problem is taken to need, in an estimate."""
 
 SEQUENCES_MAX = 256
 """llama.cpp's limit of sequences in a context."""
@@ -111,11 +111,10 @@ def load_pack(verified: VerifiedPack, settings: LoadSettings, store: PackStore) 
             key: [prompts.fixed(role) for role in Role if keys[role] == key]
             for key in dict.fromkeys(keys.values())
         }
-        fixed_tokens = max(sum(map(len, parts)) for parts in fixed.values())
+        fixed_tokens = max(len(part) for parts in fixed.values() for part in parts)
         lane_settings, _ = _lane_sizes(settings, tokens, keys, fixed_tokens)
-        prompt_store = PromptStore(
-            store.places.prompts, _kv_identity(identity, result.use_extra_buffers)
-        )
+        kv_identity = _kv_identity(identity, result.use_extra_buffers, lane_settings.sequences)
+        prompt_store = PromptStore(store.places.prompts, kv_identity)
         engine_settings = EngineSettings(
             lane_settings,
             low_memory=settings.low_memory,
@@ -148,8 +147,12 @@ def required_bytes(verified: VerifiedPack, settings: LoadSettings) -> int:
     """An estimate of the memory that the pack takes if it is loaded now, in bytes."""
     manifest = verified.pack.manifest
     tokens = settings.sequence_tokens or manifest.context.sequence_tokens
-    lane, lanes = _lane_sizes(settings, tokens, _adapter_keys(manifest), FIXED_PROMPT_TOKENS)
-    kv_bytes = lane.cells * lanes * kv_bytes_per_token(verified.base)
+    fixed_tokens = max(
+        estimate_fixed_tokens(manifest.prompt.system, manifest.roles[role]) for role in Role
+    )
+    lane, lanes = _lane_sizes(settings, tokens, _adapter_keys(manifest), fixed_tokens)
+    held_tokens = len(Role) * settings.in_flight * HELD_PROMPT_TOKENS
+    kv_bytes = (lane.cells * lanes + held_tokens) * kv_bytes_per_token(verified.base)
     is_loaded = shared_models.is_loaded(weights_identity(manifest.base.sha256, settings.weights))
     file_bytes = settings.weights.stat().st_size if settings.weights else manifest.base.bytes
     base_bytes = 0 if is_loaded else file_bytes
@@ -175,10 +178,13 @@ def weights_identity(sha256: str, copy: Path | None) -> str:
     return sha256 if copy is None else f"{sha256} {copy.name}"
 
 
-def _kv_identity(weights: str, use_extra_buffers: bool) -> str:
-    """What evaluated prompts depend on to the last bit, beside adapter and tokens."""
+def _kv_identity(weights: str, use_extra_buffers: bool, sequences: int) -> str:
+    """What evaluated prompts depend on to the last bit, beside adapter and tokens.
+
+    llama.cpp refuses the state of a context of another number of sequences.
+    """
     kernels = os.environ.get("GGML_CPU_TILED_MM")  # set by now, by the user or by `native`
-    return f"{weights} {native.library_hash()} {use_extra_buffers} {kernels}"
+    return f"{weights} {native.library_hash()} {use_extra_buffers} {kernels} {sequences}"
 
 
 def _adapter_keys(manifest: PackManifest) -> dict[Role, AdapterKey]:
@@ -200,15 +206,14 @@ def _lane_sizes(
     # Roles on one adapter share a lane: intuitive samples and knowledge -> deep chains at once.
     streams = 1 if settings.low_memory or distinct == len(keys) else 2
     samples = settings.in_flight * streams * settings.width
-    held_prompts = 3 * settings.in_flight + len(keys)
-    if samples + held_prompts > SEQUENCES_MAX:
+    if samples > SEQUENCES_MAX:
         raise UsageError(
-            f"{settings.in_flight} problems at width {settings.width} need "
-            f"{samples + held_prompts} sequences; llama.cpp allows {SEQUENCES_MAX}."
+            f"{settings.in_flight} problems at width {settings.width} need {samples} sequences; "
+            f"llama.cpp allows {SEQUENCES_MAX}."
         )
     lane = LaneSettings(
-        cells=fixed_tokens + samples * sequence_tokens,
-        sequences=samples + held_prompts,
+        sequence_tokens=fixed_tokens + sequence_tokens,
+        sequences=samples,
         threads=choose_threads(settings.threads).threads,
         keeps_fixed_states=settings.low_memory and distinct > 1,
     )

@@ -93,7 +93,9 @@ threading.Thread(target=work).start()
 def test_torch_in_the_same_process_disturbs_no_decode(tiny_model: Model) -> None:
     torch = pytest.importorskip("torch")
     matrix = torch.ones((256, 256), dtype=torch.bfloat16)
-    context = Context(tiny_model, native.AbortFlag(), cells=64, sequences=1, outputs=1, threads=2)
+    context = Context(
+        tiny_model, native.AbortFlag(), sequence_tokens=64, sequences=1, outputs=1, threads=2
+    )
     batch = Batch(32)
     batch.add(0, 0, tiny_model.tokenize("One, two, three, four, five", special=False), 1)
 

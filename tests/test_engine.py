@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from lorid_edge.engine.sampling import SamplingSettings
 from lorid_edge.engine.sequence import Finish, GenerationRequest, Sequence
 from lorid_edge.errors import CancelledError, ContextOverflowError, EngineError
 
-SETTINGS = LaneSettings(cells=1024, sequences=12, threads=2)
+SETTINGS = LaneSettings(sequence_tokens=256, sequences=12, threads=2)
 FIXED = "You are a careful mathematician. Here is a story problem and its solution.\n\n"
 QUESTIONS = (
     "A spider has eight legs, so six spiders",
@@ -74,9 +75,7 @@ def run(engine: Engine) -> dict[int, Sequence]:
 def make_engine(
     model: Model, keys: list[AdapterKey], low_memory: bool = False, store: PromptStore | None = None
 ) -> Engine:
-    settings = LaneSettings(
-        SETTINGS.cells, SETTINGS.sequences, SETTINGS.threads, keeps_fixed_states=low_memory
-    )
+    settings = replace(SETTINGS, keeps_fixed_states=low_memory)
     engine = Engine(model, EngineSettings(settings, low_memory=low_memory), store)
     for key in keys:
         engine.prepare(key, [tuple(model.tokenize(FIXED, special=True))])
@@ -207,6 +206,23 @@ def test_a_stored_prompt_gives_the_same_tokens(
     for expected_files in (0, 1):
         assert len(list(tmp_path.glob("*.kv"))) == expected_files
         engine = make_engine(adapted_model, [key], store=PromptStore(tmp_path, "tiny"))
+        assert ask(engine, adapted_model, key, question) == [fresh_answers[key, question]]
+        engine.close()
+
+
+def test_a_prompt_stored_by_a_context_of_another_width_does_no_harm(
+    adapted_model: Model,
+    keys: list[AdapterKey],
+    fresh_answers: dict[tuple[AdapterKey, str], list[int]],
+    tmp_path: Path,
+) -> None:
+    key, question = keys[1], QUESTIONS[0]
+    fixed = tuple(adapted_model.tokenize(FIXED, special=True))
+    store = PromptStore(tmp_path, "tiny")
+    for sequences in (3, SETTINGS.sequences):
+        settings = replace(SETTINGS, sequences=sequences)
+        engine = Engine(adapted_model, EngineSettings(settings), store)
+        engine.prepare(key, [fixed])
         assert ask(engine, adapted_model, key, question) == [fresh_answers[key, question]]
         engine.close()
 
@@ -364,6 +380,30 @@ def test_a_sample_does_not_depend_on_its_neighbours(engine: Engine, tiny_model: 
     assert run(engine)[ticket].tokens == expected.tokens
 
 
+def test_what_the_calculator_corrected_does_not_depend_on_company(
+    engine: Engine, tiny_model: Model
+) -> None:
+    """A sample that is alone is fed a forced result at once, one of many token by token."""
+    factors = [(17, 25), (31, 46), (58, 13), (44, 37), (29, 62), (15, 78)]
+    page = "Products:" + "".join(f"\n{a} * {b} = {a * b}" for a, b in factors)
+    prompt = tuple(tiny_model.tokenize(page, special=False))
+
+    def request(group: int, temperature: float) -> GenerationRequest:
+        sampling = SamplingSettings(temperature=temperature)
+        return GenerationRequest(prompt, 30, group, group=group, sampling=sampling, calculator=True)
+
+    alone = engine.submit(request(0, 0))
+    expected = run(engine)[alone]
+    assert any(call.differed for call in expected.calculator_calls)
+    assert expected.forced_tokens > 2 * len(expected.calculator_calls)
+    ticket = engine.submit(request(0, 0))
+    for group in (1, 2, 3):
+        engine.submit(request(group, 1.5))
+    found = run(engine)[ticket]
+    assert found.calculator_calls == expected.calculator_calls
+    assert found.tokens == expected.tokens
+
+
 def test_requests_beyond_the_free_sequences_wait_their_turn(
     engine: Engine, tiny_model: Model
 ) -> None:
@@ -422,8 +462,7 @@ def test_a_prompt_too_long_is_refused_before_anything_runs(
 ) -> None:
     """For an adapter that is not in force as well: later it would take all others with it."""
     engine = make_engine(adapted_model, keys, low_memory)
-    fixed = len(adapted_model.tokenize(FIXED, special=True))
-    most = SETTINGS.cells - fixed
+    most = SETTINGS.sequence_tokens
     for key in keys:
         with pytest.raises(ContextOverflowError, match="does not fit"):
             engine.submit(GenerationRequest((1,) * most, 1, seed=0, key=key))
@@ -449,7 +488,7 @@ def test_a_switch_that_fails_drops_all_requests(
 
 def test_abort_from_another_thread_stops_a_long_prompt(tiny_model: Model) -> None:
     """The prompt would take many decodes; after the abort the engine is as good as new."""
-    settings = LaneSettings(cells=8192, sequences=8, threads=2)
+    settings = LaneSettings(sequence_tokens=8192, sequences=2, threads=2)
     engine = Engine(tiny_model, EngineSettings(settings))
     engine.prepare(BARE, [tuple(tiny_model.tokenize(FIXED, special=True))])
     before = ask(engine, tiny_model, BARE, QUESTIONS[0])
@@ -466,7 +505,8 @@ def test_abort_from_another_thread_stops_a_long_prompt(tiny_model: Model) -> Non
 
 def test_an_abort_inside_one_decode_is_not_waited_out(tiny_model: Model) -> None:
     """The flag is set while llama.cpp computes; llama_decode itself returns early."""
-    engine = Engine(tiny_model, EngineSettings(LaneSettings(cells=2048, sequences=4, threads=1)))
+    settings = LaneSettings(sequence_tokens=2048, sequences=2, threads=1)
+    engine = Engine(tiny_model, EngineSettings(settings))
     engine.prepare(BARE, [])
     engine.submit(GenerationRequest((5,) * 513, 1, seed=0, hold_tokens=512))
     began = threading.Event()

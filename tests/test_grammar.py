@@ -21,7 +21,9 @@ DIGITS = 'root ::= "<" [0-9]+ ">"'
 
 @pytest.fixture
 def engine(tiny_model: Model) -> Iterator[Engine]:
-    engine = Engine(tiny_model, EngineSettings(LaneSettings(cells=1024, sequences=6, threads=2)))
+    engine = Engine(
+        tiny_model, EngineSettings(LaneSettings(sequence_tokens=512, sequences=6, threads=2))
+    )
     engine.prepare(BARE, [])
     yield engine
     engine.close()

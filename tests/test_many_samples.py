@@ -9,20 +9,22 @@ import pytest
 
 from lorid_edge.engine.context import BATCH_TOKENS
 from lorid_edge.engine.engine import Engine, EngineSettings
-from lorid_edge.engine.feed import SKIPPING_TOKENS
+from lorid_edge.engine.feed import MOST_ROWS
 from lorid_edge.engine.lane import Lane, LaneSettings
 from lorid_edge.engine.model import BARE, AdapterKey, Model
 from lorid_edge.engine.native import AbortFlag
 from lorid_edge.engine.sampling import SamplingSettings
 from lorid_edge.engine.sequence import GenerationRequest, Sequence
-from lorid_edge.errors import EngineError
+from lorid_edge.errors import ContextOverflowError
 
 GREEDY = SamplingSettings(temperature=0)
 
 
 @pytest.fixture
 def lane(tiny_model: Model) -> Iterator[Lane]:
-    lane = Lane(tiny_model, LaneSettings(cells=4096, sequences=160, threads=2), AbortFlag())
+    lane = Lane(
+        tiny_model, LaneSettings(sequence_tokens=1024, sequences=128, threads=2), AbortFlag()
+    )
     yield lane
     lane.close()
 
@@ -69,7 +71,7 @@ def test_a_prompt_of_its_own_that_is_longer_than_a_decode_is_read_in_parts(
 def test_more_samples_than_one_decode_feeds_all_come_to_their_end(
     lane: Lane, tiny_model: Model
 ) -> None:
-    count = SKIPPING_TOKENS + 20
+    count = MOST_ROWS + 20
     prompt = text_tokens(tiny_model, 12)
     for number in range(count):
         lane.submit(number, GenerationRequest(prompt, 3, seed=number, hold_tokens=11))
@@ -78,7 +80,7 @@ def test_more_samples_than_one_decode_feeds_all_come_to_their_end(
     assert all(sequence.tokens for sequence in done.values())
 
 
-def test_many_samples_wait_for_a_prompt_and_then_go_on(lane: Lane, tiny_model: Model) -> None:
+def test_samples_wait_for_a_prompt_and_then_go_on(lane: Lane, tiny_model: Model) -> None:
     prompt = text_tokens(tiny_model, 8)
     for number in range(40):
         lane.submit(number, GenerationRequest(prompt, 12, seed=number, hold_tokens=7))
@@ -91,18 +93,50 @@ def test_many_samples_wait_for_a_prompt_and_then_go_on(lane: Lane, tiny_model: M
     assert not lane.has_work
 
 
-def test_few_samples_go_along_with_a_prompt(lane: Lane, tiny_model: Model) -> None:
-    prompt = text_tokens(tiny_model, 8)
-    for number in range(4):
-        lane.submit(number, GenerationRequest(prompt, 30, seed=number, hold_tokens=7))
-    assert [len(lane.step()) for _ in range(2)] == [0, 4]
-    newcomer = text_tokens(tiny_model, 100, start=500)
-    lane.submit(4, GenerationRequest(newcomer, 4, seed=0, hold_tokens=99, group=1))
-    assert len(lane.step()) == 4
+def test_samples_that_read_prompts_of_their_own_end_like_alone(
+    lane: Lane, tiny_model: Model
+) -> None:
+    def request(number: int) -> GenerationRequest:
+        return GenerationRequest(counting(tiny_model, number), 8, seed=0, sampling=GREEDY)
+
+    alone = {}
+    for number in range(5):
+        lane.submit(number, request(number))
+        alone[number] = finish(lane)[number].text
+    assert len(set(alone.values())) == 5
+    for number in range(5):
+        lane.submit(number, request(number))
+    assert {ticket: done.text for ticket, done in finish(lane).items()} == alone
 
 
-def small_lane(model: Model, cells: int, sequences: int = 12) -> Lane:
-    return Lane(model, LaneSettings(cells, sequences, threads=2), AbortFlag())
+def test_samples_go_on_unharmed_when_others_leave_gaps(lane: Lane, tiny_model: Model) -> None:
+    """Every second one ends early; those behind it are moved up, with all that they hold."""
+
+    def request(number: int, limit: int) -> GenerationRequest:
+        prompt = counting(tiny_model, number)
+        held = len(prompt) - 1
+        return GenerationRequest(prompt, limit, 0, held, group=number, sampling=GREEDY)
+
+    alone = {}
+    for number in range(1, 12, 2):
+        lane.submit(number, request(number, 20))
+        alone[number] = finish(lane)[number].text
+        lane.release(number)
+    for number in range(12):
+        lane.submit(number, request(number, 20 if number % 2 else 3))
+    together = {ticket: done.text for ticket, done in finish(lane).items() if ticket % 2}
+    assert together == alone
+
+
+def counting(model: Model, number: int) -> tuple[int, ...]:
+    """A prompt whose continuation is sure, and another for each number."""
+    first = 20 + 10 * number
+    text = ", ".join(str(n) for n in range(first, first + 8 + number))
+    return tuple(model.tokenize(text + ",", special=True))
+
+
+def small_lane(model: Model, sequence_tokens: int, sequences: int) -> Lane:
+    return Lane(model, LaneSettings(sequence_tokens, sequences, threads=2), AbortFlag())
 
 
 def holding(prompt: tuple[int, ...], group: int = 0, max_tokens: int = 4) -> GenerationRequest:
@@ -111,45 +145,35 @@ def holding(prompt: tuple[int, ...], group: int = 0, max_tokens: int = 4) -> Gen
     return GenerationRequest(prompt, max_tokens, 0, held, group=group, sampling=GREEDY)
 
 
-def test_prompts_that_nobody_needs_make_room(tiny_model: Model) -> None:
-    """Those of one problem too: its roles' prompts may differ from the first token on."""
-    lane = small_lane(tiny_model, cells=100)
+def test_one_sequence_is_enough_for_prompts_of_many_problems(tiny_model: Model) -> None:
+    lane = small_lane(tiny_model, sequence_tokens=100, sequences=1)
     for ticket, group in enumerate((0, 0, 1)):
         lane.submit(ticket, holding(text_tokens(tiny_model, 60, start=100 * ticket), group))
     assert sorted(finish(lane)) == [0, 1, 2]
     lane.close()
 
 
-def test_a_prompt_lends_its_cells_only_to_its_own_problem(tiny_model: Model) -> None:
-    """Else they would be free by the count once its problem is over, and still taken."""
-    lane = small_lane(tiny_model, cells=256)
-    prompt = text_tokens(tiny_model, 80)
-    lane.submit(0, holding(prompt, group=0))
-    finish(lane)
-    lane.submit(1, holding(prompt, group=1))
-    finish(lane)
-    lane.release(0)
-    lane.submit(2, holding(text_tokens(tiny_model, 230, start=500), group=2))
-    assert list(finish(lane)) == [2]
+def test_a_sample_may_fill_its_sequence_to_the_last_token(tiny_model: Model) -> None:
+    """Whatever the others hold: no sample takes room from another."""
+    lane = small_lane(tiny_model, sequence_tokens=256, sequences=3)
+    prompt = text_tokens(tiny_model, 250)
+    with pytest.raises(ContextOverflowError, match="does not fit"):
+        lane.submit(0, holding(prompt, max_tokens=7))
+    for ticket in range(3):
+        lane.submit(ticket, holding(prompt, group=ticket, max_tokens=6))
+    assert {len(sequence.tokens) for sequence in finish(lane).values()} == {6}
     lane.close()
 
 
-def test_a_prompt_and_its_first_sample_take_a_sequence_each(tiny_model: Model) -> None:
-    lane = small_lane(tiny_model, cells=1024, sequences=4)
+def test_a_prompt_that_begins_like_another_of_its_problem_is_copied(tiny_model: Model) -> None:
+    lane = small_lane(tiny_model, sequence_tokens=256, sequences=2)
     prompt = text_tokens(tiny_model, 12)
     for ticket in range(2):
         lane.submit(ticket, holding(prompt, max_tokens=2 + 6 * ticket))
     lane.submit(2, holding((*prompt[:6], 1), max_tokens=2))  # held by copying alone
     assert sorted(finish(lane)) == [0, 1, 2]
-    lane.close()
-
-
-def test_a_lane_too_small_for_any_sample_says_so(tiny_model: Model) -> None:
-    lane = small_lane(tiny_model, cells=256, sequences=1)
-    lane.submit(0, holding(text_tokens(tiny_model, 12)))
-    with pytest.raises(EngineError, match="1 sequences leave no room"):
-        lane.step()
-    assert not lane.has_work
+    tokens = lane.release(0)
+    assert (tokens.prompt, tokens.cached) == (11 + 3, 11 + 6)
     lane.close()
 
 
@@ -157,7 +181,7 @@ def test_the_fullest_lane_decodes_first_and_the_others_come_after(
     tiny_base_with_adapter: tuple[Model, AdapterKey],
 ) -> None:
     model, key = tiny_base_with_adapter
-    lane = LaneSettings(cells=1024, sequences=24, threads=2)
+    lane = LaneSettings(sequence_tokens=256, sequences=24, threads=2)
     engine = Engine(model, EngineSettings(lane, fullest_first=True))
     engine.prepare(BARE, [])
     engine.prepare(key, [])

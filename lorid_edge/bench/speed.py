@@ -34,10 +34,9 @@ Case = tuple[str, AdapterKey]
 
 def lane_settings(settings: BenchSettings, threads: int) -> LaneSettings:
     """A lane with room for the most sequences that are measured."""
-    most = max(settings.sequences)
     return LaneSettings(
-        cells=512 + most * (PREFILL_TOKENS + settings.steps),
-        sequences=2 * most + 2,  # each prompt that is read is held in a sequence of its own
+        sequence_tokens=256 + PREFILL_TOKENS + settings.steps,
+        sequences=max(settings.sequences),
         threads=threads,
     )
 

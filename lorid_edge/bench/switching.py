@@ -41,8 +41,8 @@ class Switching:
             self._turns[BARE] = next(iter(self._turns.values()))
         longest = max(map(len, self._turns.values()))
         settings = LaneSettings(
-            cells=2 * longest + 64,
-            sequences=4,
+            sequence_tokens=longest + 64,
+            sequences=2,
             threads=loaded.threads.threads,
             keeps_fixed_states=True,
         )

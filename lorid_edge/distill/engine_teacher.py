@@ -19,12 +19,12 @@ from lorid_edge.engine.threads import choose_threads
 from lorid_edge.errors import ContextOverflowError, MemoryShortageError, UsageError
 from lorid_edge.formats.base_model import check_base
 from lorid_edge.formats.gguf import GgufFile
-from lorid_edge.loading import FIXED_PROMPT_TOKENS, SEQUENCES_MAX, kv_bytes_per_token
-from lorid_edge.loop.prompts import PromptTemplate
+from lorid_edge.loading import SEQUENCES_MAX, kv_bytes_per_token
+from lorid_edge.loop.prompts import PromptTemplate, estimate_fixed_tokens
 from lorid_edge.packs.places import Places
 
-MEAN_ASK_TOKENS = 400
-"""Cells of the context for one request: a problem, its solution and the reply, with room."""
+ASK_TOKENS = 768
+"""Room for one request: a problem and its solution, and the reply."""
 
 
 class EngineTeacher:
@@ -41,9 +41,9 @@ class EngineTeacher:
             MemoryShortageError: too little memory is free.
             EngineError: llama.cpp cannot load it.
         """
-        if capacity + 2 > SEQUENCES_MAX:
+        if capacity > SEQUENCES_MAX:
             raise UsageError(
-                f"concurrency is {capacity}; our engine works on at most {SEQUENCES_MAX - 2} "
+                f"concurrency is {capacity}; our engine works on at most {SEQUENCES_MAX} "
                 "problems at once."
             )
         self.name = base.name
@@ -60,8 +60,8 @@ class EngineTeacher:
             self._template = PromptTemplate(self._model, SYSTEM, TEMPLATE)
             fixed = self._template.fixed
             lane = LaneSettings(
-                cells=_cells(len(fixed), capacity),
-                sequences=capacity + 2,
+                sequence_tokens=len(fixed) + ASK_TOKENS,
+                sequences=capacity,
                 threads=choose_threads(threads).threads,
             )
             self._engine = Engine(self._model, EngineSettings(lane))
@@ -120,13 +120,8 @@ class EngineTeacher:
         shared_models.give_back(self._model)
 
 
-def _cells(fixed_tokens: int, capacity: int) -> int:
-    """Room for the fixed part of the prompt, which a lane counts again for what it admits."""
-    return 2 * fixed_tokens + max(2, capacity) * MEAN_ASK_TOKENS
-
-
 def _require_memory(base: GgufFile, weights: Path, identity: str, capacity: int) -> None:
-    cells = _cells(FIXED_PROMPT_TOKENS, capacity)
+    cells = capacity * (estimate_fixed_tokens(SYSTEM, TEMPLATE) + ASK_TOKENS)
     base_bytes = 0 if shared_models.is_loaded(identity) else weights.stat().st_size
     needed, free = needed_bytes(base_bytes, cells * kv_bytes_per_token(base)), available_bytes()
     if free < needed:

@@ -24,9 +24,9 @@ from lorid_edge.engine.sampling import SamplingSettings
 from lorid_edge.engine.sequence import GenerationRequest, Sequence
 from lorid_edge.engine.threads import choose_threads
 from lorid_edge.errors import MemoryShortageError, UsageError
-from lorid_edge.loading import FIXED_PROMPT_TOKENS, SEQUENCES_MAX, kv_bytes_per_token
+from lorid_edge.loading import SEQUENCES_MAX, kv_bytes_per_token
 from lorid_edge.loop.answer_marks import completion_test
-from lorid_edge.loop.prompts import RolePrompts
+from lorid_edge.loop.prompts import RolePrompts, estimate_fixed_tokens
 from lorid_edge.packs.manifest import PackManifest
 from lorid_edge.packs.store import Pack, PackStore, VerifiedPack
 from lorid_edge.roles import Role
@@ -59,10 +59,10 @@ class DeskSettings:
     def __post_init__(self) -> None:
         if self.samples < 1 or self.in_flight < 1:
             raise UsageError("samples and problems in flight have to be at least 1.")
-        if self.samples * (2 * self.in_flight) > SEQUENCES_MAX - 2:
+        if self.samples * self.in_flight > SEQUENCES_MAX:
             raise UsageError(
                 f"{self.in_flight} problems in flight with {self.samples} samples each are too "
-                f"many at once; their product can be {(SEQUENCES_MAX - 2) // 2}."
+                f"many at once; their product can be {SEQUENCES_MAX}."
             )
 
 
@@ -203,7 +203,10 @@ def open_desk(
         prompts = RolePrompts(model, manifest)
         fixed = prompts.fixed(role)
         lane = _lane_settings(manifest, role, settings, len(fixed))
-        identity = f"{weights_identity} {native.library_hash()} {probed.use_extra_buffers} desk"
+        identity = (
+            f"{weights_identity} {native.library_hash()} {probed.use_extra_buffers} "
+            f"{lane.sequences} desk"
+        )
         engine = Engine(model, EngineSettings(lane), PromptStore(store.places.prompts, identity))
         adapter = _load_adapter(model, pack, role)
         engine.prepare(_adapter_key(manifest, role), [fixed])
@@ -219,17 +222,11 @@ def open_desk(
 def _lane_settings(
     manifest: PackManifest, role: Role, settings: DeskSettings, fixed_tokens: int
 ) -> LaneSettings:
-    """Room for all samples at once, each with a held prompt in the worst case.
-
-    The fixed part of the prompt comes twice, for a lane counts it again for what it admits.
-    """
-    samples = settings.samples * settings.in_flight
+    """Room for all samples at once."""
     max_tokens = settings.max_tokens or manifest.roles[role].max_tokens
     return LaneSettings(
-        cells=2 * fixed_tokens
-        + samples * (max_tokens + 1)
-        + (samples + 1) * settings.question_tokens,
-        sequences=2 * samples + 2,
+        sequence_tokens=fixed_tokens + settings.question_tokens + max_tokens,
+        sequences=settings.samples * settings.in_flight,
         threads=choose_threads(settings.threads).threads,
     )
 
@@ -237,8 +234,10 @@ def _lane_settings(
 def _require_memory(
     verified: VerifiedPack, role: Role, settings: DeskSettings, path: Path, weights_identity: str
 ) -> None:
-    base = verified.pack.manifest.base
-    lane = _lane_settings(verified.pack.manifest, role, settings, FIXED_PROMPT_TOKENS)
+    manifest = verified.pack.manifest
+    base = manifest.base
+    fixed_tokens = estimate_fixed_tokens(manifest.prompt.system, manifest.roles[role])
+    lane = _lane_settings(manifest, role, settings, fixed_tokens)
     base_bytes = 0 if shared_models.is_loaded(weights_identity) else path.stat().st_size
     needed = needed_bytes(base_bytes, lane.cells * kv_bytes_per_token(verified.base))
     free = available_bytes()

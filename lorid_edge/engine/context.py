@@ -18,11 +18,24 @@ from lorid_edge.errors import CancelledError, EngineError
 BATCH_TOKENS = 512
 """Most tokens of one decode; a longer prompt takes several, with a chance to stop between."""
 
+CELLS_STEP = 256
+"""llama.cpp fills each sequence's cache up to a multiple of this."""
+
+PLAIN_ATTENTION_TOKENS = 4096
+"""Up to so many tokens of a sequence, attention is two plain products and a softmax.
+
+They are faster than llama.cpp's flash attention where each sequence has a cache of its own (32 of
+350 tokens, small, AMX: 200 instead of 414 ms a decode, docs/experiments.md), but keep all scores of
+a prompt in memory at once: as many as its tokens times these, for each head.
+"""
+
 
 class Context:
     """A context of a model. Not thread-safe, but for the abort flag.
 
-    A sequence is known by an identifier, which is taken from a pool and given back by `forget`.
+    Each sequence has a cache of its own. It is known by an identifier, the lowest one that is free,
+    which is given back by `forget`. Sequences that decode together should be numbered without gaps
+    (`move`): llama.cpp cuts what it decodes at each gap.
     """
 
     def __init__(
@@ -30,13 +43,13 @@ class Context:
         model: Model,
         abort: native.AbortFlag,
         *,
-        cells: int,
+        sequence_tokens: int,
         sequences: int,
         outputs: int,
         threads: int,
     ) -> None:
         """Args:
-        cells: tokens of KV cache, shared by all sequences.
+        sequence_tokens: most tokens of a sequence.
         sequences: most sequences at once (at most 256).
         outputs: most rows of logits of one decode.
 
@@ -46,6 +59,7 @@ class Context:
         self._model = model
         self._abort = abort
         parameters = binding.llama_context_default_params()
+        cells = sequences * filled_cells(sequence_tokens)
         parameters.n_ctx = cells
         parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
         parameters.n_seq_max = sequences
@@ -53,7 +67,14 @@ class Context:
         parameters.n_outputs_max = max(outputs, sequences)
         parameters.n_outputs_max_per_seq = parameters.n_outputs_max
         parameters.n_threads = parameters.n_threads_batch = threads
-        parameters.kv_unified = True  # else cells are split per sequence and cannot be shared
+        # In one cache for all, attention would look at the cells of all sequences for each token.
+        parameters.kv_unified = False
+        is_plain = sequence_tokens <= PLAIN_ATTENTION_TOKENS
+        parameters.flash_attn_type = (
+            binding.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            if is_plain
+            else binding.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        )
         parameters.no_perf = True
         self._thread = DecodingThread() if native.uses_amx() else None
         with model.occupancy.use():
@@ -66,7 +87,7 @@ class Context:
             )
         abort.attach(self._native)
         self._memory: Any = binding.llama_get_memory(self._native)
-        self._free_identifiers = list(range(sequences))[::-1]
+        self._free_identifiers = set(range(sequences))
 
     def apply(self, key: AdapterKey) -> None:
         """Decode under another adapter from now on; the KV has to be cleared before."""
@@ -106,21 +127,36 @@ class Context:
         return len(self._free_identifiers)
 
     def take_sequence(self) -> int:
-        """The identifier of an empty sequence."""
-        return self._free_identifiers.pop()
+        """The identifier of an empty sequence, the lowest that is free."""
+        identifier = min(self._free_identifiers)
+        self._free_identifiers.remove(identifier)
+        return identifier
 
     def forget(self, identifier: int) -> None:
         """Drop what a sequence holds, and let its identifier be taken again."""
         self._binding.llama_memory_seq_rm(self._memory, identifier, -1, -1)
-        self._free_identifiers.append(identifier)
+        self._free_identifiers.add(identifier)
 
-    def copy(self, source: int, target: int, tokens: int) -> None:
-        """Let `target` begin with the first `tokens` of `source`; both share their cells."""
-        if tokens:
-            self._binding.llama_memory_seq_cp(self._memory, source, target, 0, tokens)
+    def move(self, identifier: int) -> int:
+        """Give a sequence the lowest free identifier, if that is lower; returns the one it has.
+
+        Raises EngineError if llama.cpp cannot copy it.
+        """
+        target = min(self._free_identifiers, default=identifier)
+        if target >= identifier:
+            return identifier
+        self._free_identifiers.remove(target)
+        if not self.restore(target, self.state_of(identifier)):
+            raise EngineError("llama.cpp could not copy the KV cache of a sequence.")
+        self.forget(identifier)
+        return target
+
+    def truncate(self, identifier: int, tokens: int) -> None:
+        """Leave a sequence its first `tokens`."""
+        self._binding.llama_memory_seq_rm(self._memory, identifier, tokens, -1)
 
     def clear(self) -> None:
-        """Empty the KV; moves the place where the search for free cells begins to the start."""
+        """Empty the KV of all sequences."""
         self._binding.llama_memory_clear(self._memory, False)
 
     def state_of(self, identifier: int) -> bytes:
@@ -145,3 +181,8 @@ class Context:
         if self._native:
             self._binding.llama_free(self._native)
             self._native = None
+
+
+def filled_cells(sequence_tokens: int) -> int:
+    """Cells of KV cache that a sequence of so many tokens takes."""
+    return -(-sequence_tokens // CELLS_STEP) * CELLS_STEP

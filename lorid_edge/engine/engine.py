@@ -82,8 +82,7 @@ class Engine:
         self._next_ticket += 1
         lane = self._lane_holding(request.key)
         if lane is None:
-            fixed = self._fixed.get(request.key, [])
-            check_length(request, fixed, self.settings.lane.cells)
+            check_length(request, self.settings.lane.sequence_tokens)
             self._backlog.append((ticket, request))
         else:
             lane.submit(ticket, request)

@@ -1,7 +1,8 @@
-"""What one decode carries: the next tokens of running samples, and a slice of a prompt.
+"""What one decode carries: a slice of a prompt, or the next tokens of running samples.
 
-How much of both goes together follows from what llama.cpp's attention costs on a cache that many
-samples share, as it was measured (docs/experiments.md).
+llama.cpp computes together what sequences have in equal numbers. So a prompt is read by itself,
+and samples are fed one token each, results of the calculator too, which then cost no decode of
+their own.
 """
 
 from __future__ import annotations
@@ -13,19 +14,7 @@ from lorid_edge.engine.batch import Batch
 from lorid_edge.engine.held_prompts import HeldPrompt
 from lorid_edge.engine.sequence import Sequence
 
-SKIPPING_TOKENS = 63
-"""Most tokens of one decode for which llama.cpp's attention passes over the cells of other samples.
-
-From 64 on it computes all cells and masks them after: 64 samples of 200 tokens took 974 ms a step
-on small, 63 some 180 (docs/experiments.md).
-"""
-
-RIDING_TOKENS = 8
-"""Most tokens of samples that go along in the decode of a prompt, which saves reading the weights.
-
-32 of them beside a prompt of 126 tokens took 875 ms together and 474 ms one after the other."""
-
-MOST_OUTPUTS = SKIPPING_TOKENS + RIDING_TOKENS
+MOST_ROWS = 64
 """Most rows of logits that one decode is asked for, 152,000 floats each with the larger packs."""
 
 
@@ -35,7 +24,7 @@ class FedSample:
 
     Attributes:
         tokens: how many of its pending tokens were added.
-        rows: its rows of logits; empty while its prompt is not read to the end.
+        rows: its rows of logits.
     """
 
     ticket: int
@@ -44,52 +33,39 @@ class FedSample:
     rows: range
 
 
-def feed_samples(
-    batch: Batch, running: Mapping[int, Sequence], held: HeldPrompt | None
-) -> list[FedSample]:
-    """Add what samples want fed to an empty batch; those that read a prompt of their own go first.
+def feed_samples(batch: Batch, running: Mapping[int, Sequence]) -> list[FedSample]:
+    """Add what samples want fed to an empty batch.
+
+    Those that read a prompt of their own go first, by themselves. A sample that is alone is fed all
+    its tokens at once.
 
     Args:
         running: samples by ticket. Those for which there is no room are left out, and come again.
-        held: the prompt that is read in the same decode, if any (`feed_prompt`).
     """
+    samples = sorted(running.items(), key=lambda item: item[1].identifier)
+    reading = [item for item in samples if item[1].is_reading]
+    chosen = reading or samples[:MOST_ROWS]
+    most = batch.capacity if reading or len(chosen) == 1 else 1
     fed = []
-    reading = [item for item in running.items() if item[1].is_reading]
-    writing = [item for item in running.items() if not item[1].is_reading]
-    for item in reading:
-        if batch.room and batch.outputs < SKIPPING_TOKENS:
-            fed.append(_feed(batch, *item))
-    room = _room_beside_prompts(batch, held, len(writing))
-    for ticket, sequence in writing:
-        if batch.size + len(sequence.pending) <= room:
-            fed.append(_feed(batch, ticket, sequence))
+    for ticket, sequence in chosen:
+        if batch.room and batch.outputs < MOST_ROWS:
+            fed.append(_feed(batch, ticket, sequence, most))
     return fed
 
 
 def feed_prompt(batch: Batch, held: HeldPrompt) -> int:
     """Add the next slice of a prompt, as much as there is room for; returns its tokens."""
+    assert held.identifier is not None
     part = held.tokens[held.evaluated : held.evaluated + batch.room]
     batch.add(held.identifier, held.evaluated, part, 0)
     return len(part)
 
 
-def _room_beside_prompts(batch: Batch, held: HeldPrompt | None, samples: int) -> int:
-    """How large the batch may become with the tokens of `samples` that are under way.
-
-    Many wait while a prompt is read: beside it, attention would cost them more than a decode
-    of their own.
-    """
-    prompts = batch.size + (0 if held is None else len(held.tokens) - held.evaluated)
-    if prompts + samples <= SKIPPING_TOKENS or not prompts:
-        return SKIPPING_TOKENS
-    riding = RIDING_TOKENS if samples <= RIDING_TOKENS else 0
-    return min(batch.size + riding, batch.capacity)
-
-
-def _feed(batch: Batch, ticket: int, sequence: Sequence) -> FedSample:
-    """Add what fits of a sample's pending tokens."""
-    part = sequence.pending[: batch.room]
-    wanted = sequence.wanted_logits() if len(part) == len(sequence.pending) else 0
+def _feed(batch: Batch, ticket: int, sequence: Sequence, most: int) -> FedSample:
+    """Add what fits of a sample's pending tokens, `most` at most."""
+    part = sequence.pending[: min(most, batch.room)]
+    left = len(sequence.pending) - len(part)
+    wanted = min(len(part), max(0, sequence.wanted_logits() - left))
     first_row = batch.outputs
     batch.add(sequence.identifier, sequence.position, part, wanted)
     return FedSample(ticket, sequence, len(part), range(first_row, first_row + wanted))

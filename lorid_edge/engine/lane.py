@@ -3,24 +3,22 @@
 A lane decodes under one adapter at a time, because one decode applies the context's adapters to
 all its sequences. Its KV therefore belongs to that adapter and scale alone: switching clears it.
 
-Every step is one llama_decode. It carries the next token of each running sample, forced results
-whole, and, while a prompt is still to be evaluated, a slice of that prompt (feed.py). A prompt that
-several samples share is evaluated once, in a sequence of its own (a held prompt), and copied: the
-copy shares cells and costs microseconds. The last prompt token is fed by each sample itself, so
-that each gets logits of its own.
+Every step is one llama_decode. It carries the next token of each running sample or, while a prompt
+is still to be evaluated, a slice of that prompt (feed.py). A prompt that several samples share is
+evaluated once (a held prompt) and copied into the cache of each, which takes milliseconds. The last
+prompt token is fed by each sample itself, so that each gets logits of its own.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lorid_edge.engine import native
 from lorid_edge.engine.batch import Batch
-from lorid_edge.engine.context import BATCH_TOKENS, Context
-from lorid_edge.engine.feed import MOST_OUTPUTS, FedSample, feed_prompt, feed_samples
-from lorid_edge.engine.held_prompts import FIXED, HeldPrompt, HeldPrompts, shared_prefix
+from lorid_edge.engine.context import BATCH_TOKENS, Context, filled_cells
+from lorid_edge.engine.feed import MOST_ROWS, FedSample, feed_prompt, feed_samples
+from lorid_edge.engine.held_prompts import FIXED, HeldPrompt, HeldPrompts
 from lorid_edge.engine.model import BARE, AdapterKey, Model
 from lorid_edge.engine.prompt_store import PromptStore
 from lorid_edge.engine.sequence import Finish, GenerationRequest, Sequence
@@ -32,16 +30,21 @@ class LaneSettings:
     """The size of a lane.
 
     Attributes:
-        cells: tokens of KV cache, shared by all sequences.
-        sequences: most sequences at once, held prompts included (at most 256).
+        sequence_tokens: most tokens of a sample, with the whole of its prompt.
+        sequences: most samples at once (at most 256).
         threads: for generating and for prompts.
         keeps_fixed_states: remember evaluated fixed prompts in memory across switches.
     """
 
-    cells: int
+    sequence_tokens: int
     sequences: int
     threads: int
     keeps_fixed_states: bool = False
+
+    @property
+    def cells(self) -> int:
+        """Tokens for which there is KV cache."""
+        return self.sequences * filled_cells(self.sequence_tokens)
 
 
 @dataclass
@@ -82,9 +85,9 @@ class Lane:
         self._context = Context(
             model,
             abort,
-            cells=settings.cells,
+            sequence_tokens=settings.sequence_tokens,
             sequences=settings.sequences,
-            outputs=MOST_OUTPUTS,
+            outputs=MOST_ROWS,
             threads=settings.threads,
         )
         self._batch = Batch(BATCH_TOKENS)
@@ -109,7 +112,7 @@ class Lane:
         """
         if request.key != self.key:
             raise EngineError(f"A request for {request.key} came to a lane that holds {self.key}.")
-        check_length(request, self._held.fixed, self.settings.cells)
+        check_length(request, self.settings.sequence_tokens)
         self._waiting.append(_Waiting(ticket, request))
 
     def cancel(self, ticket: int) -> Sequence | None:
@@ -144,16 +147,15 @@ class Lane:
         known = self._fixed_states.get((self.key, tokens))
         if known is None and self._store is not None:
             known = self._store.read(self.key, tokens)
-        held = self._held.hold_fixed(tokens)
-        if known is not None and self._context.restore(held.identifier, known):
-            held.evaluated = len(tokens)
-        else:
+        held = self._held.hold_fixed(tokens, known)
+        if not held.is_ready:
             while not held.is_ready:
                 self.step()
-            known = self._context.state_of(held.identifier)
+            known = held.state
+            assert known is not None
             if self._store is not None:
                 self._store.write(self.key, tokens, known)
-        if self.settings.keeps_fixed_states:
+        if self.settings.keeps_fixed_states and known is not None:
             self._fixed_states[self.key, tokens] = known
 
     def switch(self, key: AdapterKey) -> None:
@@ -198,29 +200,22 @@ class Lane:
         self._admit()
         held = self._held.first_unread()
         self._batch.clear()
-        fed = feed_samples(self._batch, self._running, held)
-        slice_tokens = 0 if held is None else feed_prompt(self._batch, held)
+        fed: list[FedSample] = []
+        slice_tokens = 0
+        if held is not None:
+            slice_tokens = feed_prompt(self._batch, held)
+        else:
+            self._close_gaps()
+            fed = feed_samples(self._batch, self._running)
         if self._batch.size == 0:
-            return self._nothing_fits() if self._waiting else []
+            return []
         self._decode()
         self.reading = self._waiting[0].ticket if held is not None and self._waiting else None
         if held is not None:
-            held.evaluated += slice_tokens
+            self._held.advance(held, slice_tokens)
             self._count(held.group).prompt += slice_tokens
         advanced = (self._advance(item) for item in fed)
         return [progress for progress in advanced if progress is not None]
-
-    def _nothing_fits(self) -> list[Progress]:
-        """Nothing runs, and yet the next request has no room beside the prompts that are held."""
-        if self._held.drop(lambda held: held.group != FIXED):
-            return self.step()
-        request = self._waiting[0].request
-        self.reset()
-        raise EngineError(
-            f"A request of {len(request.prompt) + request.limit_tokens} tokens cannot start: "
-            f"beside the fixed prompts, {self.settings.cells} tokens and "
-            f"{self.settings.sequences} sequences leave no room for it."
-        )
 
     def _decode(self) -> None:
         try:
@@ -230,13 +225,15 @@ class Lane:
             raise
 
     def _advance(self, fed: FedSample) -> Progress | None:
-        """Hand the logits to a sample; None while its prompt is not read to the end."""
+        """Hand the logits to a sample; None while more of its tokens are to be fed."""
         sequence = fed.sequence
         sequence.position += fed.tokens
-        if not fed.rows:
+        rows = [self._context.logits(self._batch, row) for row in fed.rows]
+        if fed.tokens < len(sequence.pending):
             sequence.pending = sequence.pending[fed.tokens :]
+            sequence.note(rows)
             return None
-        text = sequence.receive([self._context.logits(self._batch, row) for row in fed.rows])
+        text = sequence.receive(rows)
         if sequence.finish is not None:
             self._retire(fed.ticket)
         return Progress(fed.ticket, sequence, text)
@@ -244,19 +241,16 @@ class Lane:
     # --- room and prompts -------------------------------------------------------------------
 
     def _admit(self) -> None:
-        """Start waiting requests, in order, as long as their prompt is ready and cells are free."""
+        """Start waiting requests, in order, as long as their prompt is ready and there is room."""
         while self._waiting and self._context.free_sequences:
             item = self._waiting[0]
             request = item.request
             shared = request.prompt[: request.hold_tokens]
             held = self._held.find(shared, request.group)
             if held is None:
-                new_tokens = self._held.missing_tokens(shared, request.group)
-                if not self._has_room(new_tokens + _own_cells(request), sequences=2):
-                    return
                 held = self._held.hold(shared, request.group)
                 self._count(request.group).cached += held.evaluated
-            if not held.is_ready or not self._has_room(_own_cells(request), sequences=1):
+            if not held.is_ready:
                 return
             self._waiting.popleft()
             self._start(item, held)
@@ -264,20 +258,22 @@ class Lane:
     def _start(self, item: _Waiting, held: HeldPrompt) -> None:
         request = item.request
         sequence = Sequence(self._context.take_sequence(), request, self._model)
-        self._context.copy(held.identifier, sequence.identifier, len(held.tokens))
+        self._running[item.ticket] = sequence
+        self._held.lend(held, sequence.identifier, len(held.tokens))
         sequence.position = len(held.tokens)
         sequence.pending = list(request.prompt[len(held.tokens) :])
-        self._running[item.ticket] = sequence
         count = self._count(request.group)
         count.cached += len(held.tokens) if held.was_used else 0
         count.prompt += len(sequence.pending)
         held.was_used = True
 
-    def _has_room(self, cells: int, sequences: int) -> bool:
-        if self._context.free_sequences < sequences:
-            return False
-        used = sum(_own_cells(sequence.request) for sequence in self._running.values())
-        return self._held.cells + used + cells <= self.settings.cells
+    def _close_gaps(self) -> None:
+        """Number the running samples without gaps, which their decode needs to be one."""
+        samples = sorted(self._running.values(), key=lambda sequence: -sequence.identifier)
+        for sequence in samples:
+            if sequence.identifier < len(samples):
+                return
+            sequence.identifier = self._context.move(sequence.identifier)
 
     def _retire(self, ticket: int) -> None:
         sequence = self._running.pop(ticket)
@@ -288,24 +284,14 @@ class Lane:
         return self._tokens.setdefault(group, LaneTokens())
 
 
-def check_length(
-    request: GenerationRequest, fixed_prompts: Iterable[tuple[int, ...]], cells: int
-) -> None:
-    """Refuse a request that would not fit even with nothing beside it but the fixed prompts.
+def check_length(request: GenerationRequest, sequence_tokens: int) -> None:
+    """Refuse a request that is too long for a sequence of so many tokens.
 
     Raises:
-        ContextOverflowError: it takes more of the lane's `cells`.
+        ContextOverflowError: it is.
     """
-    fixed = list(fixed_prompts)
-    shared_tokens = max((shared_prefix(prompt, request.prompt) for prompt in fixed), default=0)
-    needed = len(request.prompt) - shared_tokens + request.limit_tokens
-    if needed > cells - sum(map(len, fixed)):
+    if len(request.prompt) + request.limit_tokens > sequence_tokens:
         raise ContextOverflowError(
             f"A prompt of {len(request.prompt)} tokens with up to {request.limit_tokens} of "
-            f"answer does not fit the context of {cells} tokens."
+            f"answer does not fit the context of {sequence_tokens} tokens."
         )
-
-
-def _own_cells(request: GenerationRequest) -> int:
-    """Cells that only this request's sequence uses, at most."""
-    return len(request.prompt) - request.hold_tokens + request.limit_tokens

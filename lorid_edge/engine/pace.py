@@ -29,7 +29,7 @@ def tokens_per_second(
     model = Model(path, use_extra_buffers=use_extra_buffers)
     lane = None
     try:
-        settings = LaneSettings(cells=128 * samples, sequences=2 * samples, threads=threads)
+        settings = LaneSettings(sequence_tokens=128, sequences=samples, threads=threads)
         lane = Lane(model, settings, native.AbortFlag())
         words = model.tokenize("One, two, three, " * _PROMPT_TOKENS, special=False)
         prompt = tuple(words[:_PROMPT_TOKENS])

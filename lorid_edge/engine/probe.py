@@ -186,7 +186,8 @@ def _decode_once(base: Path, use_extra_buffers: bool) -> None:
     from lorid_edge.engine.sequence import GenerationRequest
 
     model = Model(base, use_extra_buffers=use_extra_buffers)
-    lane = Lane(model, LaneSettings(cells=256, sequences=4, threads=2), native.AbortFlag())
+    settings = LaneSettings(sequence_tokens=256, sequences=2, threads=2)
+    lane = Lane(model, settings, native.AbortFlag())
     prompt = tuple(range(PROBE_TOKENS))
     request = GenerationRequest(prompt, max_tokens=2, seed=0, hold_tokens=PROBE_TOKENS - 1)
     lane.submit(0, request)

@@ -126,6 +126,7 @@ class Sequence:
         self._emitted = 0
         self._forced: list[int] = []
         self._forced_text = ""
+        self._likeliest: list[int] = []
         self._guard_from: int | None = None
         self.is_cut = False
         self._is_closing = False
@@ -157,11 +158,15 @@ class Sequence:
         """
         return 1 + len(self._forced)
 
+    def note(self, rows: list[LogitsRow]) -> None:
+        """Look at the first of the wanted logits, where pending tokens are fed in parts."""
+        self._likeliest += [int(np.argmax(row)) for row in rows]
+
     def receive(self, rows: list[LogitsRow]) -> str:
         """Go on by one token (or, with the calculator, by a whole result).
 
         Args:
-            rows: the logits of the last `wanted_logits()` fed tokens.
+            rows: the logits of the last `wanted_logits()` fed tokens but those that were noted.
 
         Returns:
             The text that became final; "" while a character or a stop string is incomplete.
@@ -247,7 +252,8 @@ class Sequence:
         self._guard_from = len(self.text) if result[-1].isdigit() else None
 
     def _record_calculator_call(self, rows: list[LogitsRow]) -> None:
-        likeliest = [int(np.argmax(row)) for row in rows]
+        self.note(rows)
+        likeliest, self._likeliest = self._likeliest, []
         differed = likeliest[:-1] != self._forced
         if self._guard_from is not None:  # it may have wanted to go on with more digits
             differed |= likeliest[-1] in self._model.digit_tokens()

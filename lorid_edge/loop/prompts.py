@@ -56,6 +56,17 @@ class Prompt:
     hold_tokens: int
 
 
+def estimate_fixed_tokens(system: str, settings: RoleSettings) -> int:
+    """About the most tokens that stand before a role's question, told without a tokenizer.
+
+    Two bytes of text a token, and the template's own (English prose has 4 to 5, arithmetic some 3).
+    """
+    examples = ((e.question, e.knowledge or "", e.reply) for e in settings.examples)
+    texts = [system, *(part for example in examples for part in example)]
+    texts += [settings.prompt] * (1 + len(settings.examples))
+    return 64 + sum(len(text.encode()) for text in texts) // 2
+
+
 class RolePrompts:
     """The prompts of a pack's three roles, rendered once."""
 
