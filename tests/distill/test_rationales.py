@@ -147,7 +147,7 @@ def test_ctrl_c_keeps_what_is_done(
     ("more", "code", "part"),
     [
         (("--samples", "0"), 2, "at least 1"),
-        (("--samples", "16", "--in-flight", "16"), 2, "too many at once"),
+        (("--samples", "16", "--in-flight", "17"), 2, "too many at once"),
         (("--temperature", "9"), 2, "from 0 to 5"),
         (("--limit", "0"), 2, "--limit is 0"),
         (("--pack", "nothing"), 1, "unknown pack"),
