@@ -39,6 +39,9 @@ _PACED_SAMPLES = (16, 32)
 """What is timed: 16 samples at once where no more are asked for, otherwise 32. One CPU gains 1.1
 times from 16 samples and 1.4 from 32 (docs/experiments.md)."""
 
+_ENGINE = 2
+"""To be raised when the engine decodes so differently that copies should be timed again."""
+
 _BYTES_PER_WEIGHT = {"BF16": 2.0, "F16": 2.0, "Q8_0": 34 / 32}
 _SPARE = 1.2
 
@@ -164,24 +167,23 @@ def _settle(copy: Path, gains: dict[int, float]) -> None:
     if max(gains.values()) < LEAST_GAIN:
         copy.unlink(missing_ok=True)
     with new_file(_note(copy), force=True) as temporary:
-        temporary.write_text(
-            json.dumps({"library": native.library_hash(), "gains": gains}), "utf-8"
-        )
+        note = {"library": native.library_hash(), "engine": _ENGINE, "gains": gains}
+        temporary.write_text(json.dumps(note), "utf-8")
 
 
 def _known_gains(copy: Path) -> dict[int, float]:
-    """What was measured before with this llama.cpp, by the number of samples.
+    """What was measured before with this llama.cpp and engine, by the number of samples.
 
     Empty where nothing was, or where a copy that pays is no longer there and has to be made again.
     """
     try:
         content = json.loads(_note(copy).read_text("utf-8"))
         gains = {int(paced): float(gain) for paced, gain in content["gains"].items()}
-        library = content["library"]
+        measured_with = content["library"], content["engine"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     is_there = copy.is_file() or max(gains.values(), default=LEAST_GAIN) < LEAST_GAIN
-    return gains if library == native.library_hash() and is_there else {}
+    return gains if measured_with == (native.library_hash(), _ENGINE) and is_there else {}
 
 
 def _note(copy: Path) -> Path:

@@ -104,16 +104,20 @@ def test_more_samples_are_timed_for_themselves_with_the_same_copy(
     assert timed == [16, 16, 32, 32]
 
 
-def test_a_copy_timed_with_another_llama_is_timed_again(
-    packed: Path, tmp_path: Path, multiplying: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("other", [{"library": "another"}, {"engine": 0}])
+def test_a_copy_timed_with_another_llama_or_engine_is_timed_again(
+    packed: Path,
+    tmp_path: Path,
+    multiplying: None,
+    monkeypatch: pytest.MonkeyPatch,
+    other: dict[str, object],
 ) -> None:
     timed = gain(monkeypatch, 2.0)
     places = Places(tmp_path / "home")
     copy = choose_weights(packed, SHA256, 16, places).file
     assert copy is not None
-    copy.with_suffix(".json").write_text(
-        json.dumps({"library": "another", "gains": {"16": 3}}), "utf-8"
-    )
+    note = copy.with_suffix(".json")
+    note.write_text(json.dumps(json.loads(note.read_text("utf-8")) | other), "utf-8")
     assert choose_weights(packed, SHA256, 16, places).file == copy
     assert len(timed) == 4
 
@@ -124,8 +128,8 @@ def test_a_copy_timed_with_another_llama_is_timed_again(
         "",
         "[]",
         '{"gains": {"16": 2}}',
-        '{"library": 1, "gains": {"16": "x"}}',
-        '{"library": 1, "gains": 2}',
+        '{"library": 1, "engine": 1, "gains": {"16": "x"}}',
+        '{"library": 1, "engine": 1, "gains": 2}',
     ],
 )
 def test_a_damaged_note_only_costs_another_timing(
