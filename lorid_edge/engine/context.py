@@ -30,12 +30,22 @@ a prompt in memory at once: as many as its tokens times these, for each head.
 """
 
 
+FEW_SEQUENCES = 4
+"""Up to so many sequences lie in one cache, more of them in one each.
+
+In one cache, attention looks at the cells of all sequences for each token. With caches of their
+own, llama.cpp decodes together only what sequences have in equal numbers, so that a result of
+several tokens costs steps of its own: a tenth of those of `solve`, more than attention costs here.
+"""
+
+
 class Context:
     """A context of a model. Not thread-safe, but for the abort flag.
 
-    Each sequence has a cache of its own. It is known by an identifier, the lowest one that is free,
-    which is given back by `forget`. Sequences that decode together should be numbered without gaps
-    (`move`): llama.cpp cuts what it decodes at each gap.
+    A sequence is known by an identifier, the lowest one that is free, which is given back by
+    `forget`. Where each has a cache of its own (`has_caches`), those that decode together should
+    have equal numbers of tokens and be numbered without gaps (`move`): llama.cpp cuts a decode
+    elsewhere.
     """
 
     def __init__(
@@ -67,8 +77,8 @@ class Context:
         parameters.n_outputs_max = max(outputs, sequences)
         parameters.n_outputs_max_per_seq = parameters.n_outputs_max
         parameters.n_threads = parameters.n_threads_batch = threads
-        # In one cache for all, attention would look at the cells of all sequences for each token.
-        parameters.kv_unified = False
+        self.has_caches = sequences > FEW_SEQUENCES
+        parameters.kv_unified = not self.has_caches
         is_plain = sequence_tokens <= PLAIN_ATTENTION_TOKENS
         parameters.flash_attn_type = (
             binding.LLAMA_FLASH_ATTN_TYPE_DISABLED

@@ -1,8 +1,8 @@
 """What one decode carries: a slice of a prompt, or the next tokens of running samples.
 
-llama.cpp computes together what sequences have in equal numbers. So a prompt is read by itself,
-and samples are fed one token each, results of the calculator too, which then cost no decode of
-their own.
+Where each sequence has a cache of its own, llama.cpp computes together what they have in equal
+numbers. So a prompt is read by itself, and many samples are fed one token each, results of the
+calculator too, which then cost no decode of their own.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ class FedSample:
     rows: range
 
 
-def feed_samples(batch: Batch, running: Mapping[int, Sequence]) -> list[FedSample]:
+def feed_samples(batch: Batch, running: Mapping[int, Sequence], one_each: bool) -> list[FedSample]:
     """Add what samples want fed to an empty batch.
 
-    Those that read a prompt of their own go first, by themselves. A sample that is alone is fed all
-    its tokens at once.
+    Those that read a prompt of their own go first, by themselves.
 
     Args:
         running: samples by ticket. Those for which there is no room are left out, and come again.
+        one_each: feed one token of each, unless a sample is alone; else all that they want fed.
     """
     samples = sorted(running.items(), key=lambda item: item[1].identifier)
     reading = [item for item in samples if item[1].is_reading]
     chosen = reading or samples[:MOST_ROWS]
-    most = batch.capacity if reading or len(chosen) == 1 else 1
+    most = 1 if one_each and len(chosen) > 1 and not reading else batch.capacity
     fed = []
     for ticket, sequence in chosen:
         if batch.room and batch.outputs < MOST_ROWS:

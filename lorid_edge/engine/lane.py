@@ -205,8 +205,10 @@ class Lane:
         if held is not None:
             slice_tokens = feed_prompt(self._batch, held)
         else:
-            self._close_gaps()
-            fed = feed_samples(self._batch, self._running)
+            has_caches = self._context.has_caches
+            if has_caches:
+                self._close_gaps()
+            fed = feed_samples(self._batch, self._running, one_each=has_caches)
         if self._batch.size == 0:
             return []
         self._decode()
