@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lorid_edge.engine.context import BATCH_TOKENS
+from lorid_edge.engine.context import BATCH_TOKENS, FEW_SEQUENCES, PLAIN_ATTENTION_TOKENS
 from lorid_edge.engine.engine import Engine, EngineSettings
 from lorid_edge.engine.feed import MOST_ROWS
 from lorid_edge.engine.lane import Lane, LaneSettings
@@ -143,6 +143,20 @@ def holding(prompt: tuple[int, ...], group: int = 0, max_tokens: int = 4) -> Gen
     """A greedy request that holds all of its prompt but the last token."""
     held = len(prompt) - 1
     return GenerationRequest(prompt, max_tokens, 0, held, group=group, sampling=GREEDY)
+
+
+@pytest.mark.parametrize("sequences", [FEW_SEQUENCES, FEW_SEQUENCES + 1])
+@pytest.mark.parametrize("attention", ["plain", "flash"])
+def test_samples_write_the_same_with_either_attention_and_cache(
+    tiny_model: Model, sequences: int, attention: str
+) -> None:
+    tokens = 256 if attention == "plain" else PLAIN_ATTENTION_TOKENS + 1
+    lane = small_lane(tiny_model, tokens, sequences)
+    for ticket in range(sequences):
+        lane.submit(ticket, holding(counting(tiny_model, 3), max_tokens=8))
+    texts = {sequence.text for sequence in finish(lane).values()}
+    lane.close()
+    assert texts == {" 61, 62,"}
 
 
 def test_one_sequence_is_enough_for_prompts_of_many_problems(tiny_model: Model) -> None:
