@@ -26,7 +26,7 @@ from lorid_edge.packs.store import PackStore, VerifiedPack
 from lorid_edge.roles import Role
 
 HELD_PROMPT_TOKENS = 200
-"""What a prompt that is kept for one role of one problem is taken to need, in an estimate."""
+"""What a problem adds to the fixed part of a prompt that is kept for one role, in an estimate."""
 
 SEQUENCES_MAX = 256
 """llama.cpp's limit of sequences in a context."""
@@ -151,7 +151,7 @@ def required_bytes(verified: VerifiedPack, settings: LoadSettings) -> int:
         estimate_fixed_tokens(manifest.prompt.system, manifest.roles[role]) for role in Role
     )
     lane, lanes = _lane_sizes(settings, tokens, _adapter_keys(manifest), fixed_tokens)
-    held_tokens = len(Role) * settings.in_flight * HELD_PROMPT_TOKENS
+    held_tokens = len(Role) * settings.in_flight * (fixed_tokens + HELD_PROMPT_TOKENS)
     kv_bytes = (lane.cells * lanes + held_tokens) * kv_bytes_per_token(verified.base)
     is_loaded = shared_models.is_loaded(weights_identity(manifest.base.sha256, settings.weights))
     file_bytes = settings.weights.stat().st_size if settings.weights else manifest.base.bytes
@@ -215,7 +215,6 @@ def _lane_sizes(
         sequence_tokens=fixed_tokens + sequence_tokens,
         sequences=samples,
         threads=choose_threads(settings.threads).threads,
-        keeps_fixed_states=settings.low_memory and distinct > 1,
     )
     return lane, 1 if settings.low_memory else distinct
 

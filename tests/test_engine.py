@@ -6,14 +6,11 @@ the wrong one shows at once.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import json
-import os
 import re
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -73,9 +70,12 @@ def run(engine: Engine) -> dict[int, Sequence]:
 
 
 def make_engine(
-    model: Model, keys: list[AdapterKey], low_memory: bool = False, store: PromptStore | None = None
+    model: Model,
+    keys: list[AdapterKey],
+    low_memory: bool = False,
+    store: PromptStore | None = None,
+    settings: LaneSettings = SETTINGS,
 ) -> Engine:
-    settings = replace(SETTINGS, keeps_fixed_states=low_memory)
     engine = Engine(model, EngineSettings(settings, low_memory=low_memory), store)
     for key in keys:
         engine.prepare(key, [tuple(model.tokenize(FIXED, special=True))])
@@ -217,53 +217,11 @@ def test_a_prompt_stored_by_a_context_of_another_width_does_no_harm(
     tmp_path: Path,
 ) -> None:
     key, question = keys[1], QUESTIONS[0]
-    fixed = tuple(adapted_model.tokenize(FIXED, special=True))
     store = PromptStore(tmp_path, "tiny")
-    for sequences in (3, SETTINGS.sequences):
-        settings = replace(SETTINGS, sequences=sequences)
-        engine = Engine(adapted_model, EngineSettings(settings), store)
-        engine.prepare(key, [fixed])
-        assert ask(engine, adapted_model, key, question) == [fresh_answers[key, question]]
-        engine.close()
-
-
-def test_a_damaged_or_foreign_stored_prompt_is_not_used(tmp_path: Path) -> None:
-    store = PromptStore(tmp_path, "base and library")
-    key, tokens = AdapterKey("a" * 64, 0.5), (1, 2, 3)
-    store.write(key, tokens, b"some state")
-    assert store.read(key, tokens) == b"some state"
-    assert store.read(AdapterKey("a" * 64, 1.0), tokens) is None
-    assert store.read(key, (1, 2)) is None
-    assert PromptStore(tmp_path, "another base").read(key, tokens) is None
-    (file,) = tmp_path.glob("*.kv")
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-    assert store.read(key, tokens) is None
-
-
-def test_a_stored_prompt_is_read_where_nothing_may_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = PromptStore(tmp_path, "tiny")
-    store.write(BARE, (1, 2, 3), b"some state")
-
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr(os, "utime", refuse)
-    assert store.read(BARE, (1, 2, 3)) == b"some state"
-
-
-def test_what_a_killed_process_left_of_a_stored_prompt_goes(tmp_path: Path) -> None:
-    left, under_way = (tmp_path / f"{tempfile.gettempprefix()}{name}" for name in ("abc", "def"))
-    for path in (left, under_way):
-        path.write_bytes(b"half a state")
-    os.utime(left, (0, 0))
-    PromptStore(tmp_path, "tiny").write(BARE, (1, 2, 3), b"some state")
-    assert not left.exists()
-    assert under_way.exists()  # another process may be writing it
-    assert len(list(tmp_path.glob("*.kv"))) == 1
+    make_engine(adapted_model, [key], store=store, settings=replace(SETTINGS, sequences=3)).close()
+    engine = make_engine(adapted_model, [key], store=store)
+    assert ask(engine, adapted_model, key, question) == [fresh_answers[key, question]]
+    engine.close()
 
 
 # --- sharing, batches and determinism ------------------------------------------------------------

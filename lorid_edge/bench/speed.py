@@ -35,7 +35,7 @@ Case = tuple[str, AdapterKey]
 def lane_settings(settings: BenchSettings, threads: int) -> LaneSettings:
     """A lane with room for the most sequences that are measured."""
     return LaneSettings(
-        sequence_tokens=256 + PREFILL_TOKENS + settings.steps,
+        sequence_tokens=256 + PREFILL_TOKENS + settings.steps,  # the first for PROMPT
         sequences=max(settings.sequences),
         threads=threads,
     )

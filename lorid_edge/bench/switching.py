@@ -44,7 +44,6 @@ class Switching:
             sequence_tokens=longest + 64,
             sequences=2,
             threads=loaded.threads.threads,
-            keeps_fixed_states=True,
         )
         self._lane = Lane(loaded.model, settings, AbortFlag())
 

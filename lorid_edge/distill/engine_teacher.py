@@ -23,7 +23,7 @@ from lorid_edge.loading import SEQUENCES_MAX, kv_bytes_per_token
 from lorid_edge.loop.prompts import PromptTemplate, estimate_fixed_tokens
 from lorid_edge.packs.places import Places
 
-ASK_TOKENS = 768
+ASK_TOKENS = 1024
 """Room for one request: a problem and its solution, and the reply."""
 
 
@@ -52,18 +52,15 @@ class EngineTeacher:
         places = Places.default()
         weights = choose_weights(base, base_sha256, capacity, places, threads=threads)
         path, identity = weights.file or base, weights.identity(base_sha256)
-        _require_memory(file, path, identity, capacity)
+        lane = _lane_settings(estimate_fixed_tokens(SYSTEM, TEMPLATE), capacity, threads)
+        _require_memory(file, path, identity, lane)
         extra_buffers = probe(path, weight_types(path), places.state).use_extra_buffers
         self._model = shared_models.borrow(path, identity, use_extra_buffers=extra_buffers)
         self._engine: Engine | None = None
         try:
             self._template = PromptTemplate(self._model, SYSTEM, TEMPLATE)
             fixed = self._template.fixed
-            lane = LaneSettings(
-                sequence_tokens=len(fixed) + ASK_TOKENS,
-                sequences=capacity,
-                threads=choose_threads(threads).threads,
-            )
+            lane = _lane_settings(len(fixed), capacity, threads)
             self._engine = Engine(self._model, EngineSettings(lane))
             self._engine.prepare(BARE, [fixed])
         except BaseException:
@@ -120,13 +117,21 @@ class EngineTeacher:
         shared_models.give_back(self._model)
 
 
-def _require_memory(base: GgufFile, weights: Path, identity: str, capacity: int) -> None:
-    cells = capacity * (estimate_fixed_tokens(SYSTEM, TEMPLATE) + ASK_TOKENS)
+def _lane_settings(fixed_tokens: int, capacity: int, threads: int | None) -> LaneSettings:
+    return LaneSettings(
+        sequence_tokens=fixed_tokens + ASK_TOKENS,
+        sequences=capacity,
+        threads=choose_threads(threads).threads,
+    )
+
+
+def _require_memory(base: GgufFile, weights: Path, identity: str, lane: LaneSettings) -> None:
     base_bytes = 0 if shared_models.is_loaded(identity) else weights.stat().st_size
-    needed, free = needed_bytes(base_bytes, cells * kv_bytes_per_token(base)), available_bytes()
+    needed = needed_bytes(base_bytes, lane.cells * kv_bytes_per_token(base))
+    free = available_bytes()
     if free < needed:
         raise MemoryShortageError(
-            f"{base.path.name} as teacher of {capacity} problems at once needs about "
+            f"{base.path.name} as teacher of {lane.sequences} problems at once needs about "
             f"{needed / 1e6:,.0f} MB of memory and {free / 1e6:,.0f} MB are free. Close other "
             "programs, or use a smaller --concurrency or a smaller pack."
         )

@@ -29,7 +29,6 @@ They are faster than llama.cpp's flash attention where each sequence has a cache
 a prompt in memory at once: as many as its tokens times these, for each head.
 """
 
-
 FEW_SEQUENCES = 4
 """Up to so many sequences lie in one cache, more of them in one each.
 
@@ -178,9 +177,9 @@ class Context:
 
     def restore(self, identifier: int, data: bytes) -> bool:
         """Fill a sequence with what `state_of` gave; whether llama.cpp took all of it."""
-        buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
+        start = ctypes.cast(ctypes.c_char_p(data), ctypes.POINTER(ctypes.c_uint8))
         read_bytes = self._binding.llama_state_seq_set_data(
-            self._native, buffer, len(data), identifier
+            self._native, start, len(data), identifier
         )
         return bool(read_bytes == len(data))
 

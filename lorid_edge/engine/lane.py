@@ -33,13 +33,11 @@ class LaneSettings:
         sequence_tokens: most tokens of a sample, with the whole of its prompt.
         sequences: most samples at once (at most 256).
         threads: for generating and for prompts.
-        keeps_fixed_states: remember evaluated fixed prompts in memory across switches.
     """
 
     sequence_tokens: int
     sequences: int
     threads: int
-    keeps_fixed_states: bool = False
 
     @property
     def cells(self) -> int:
@@ -151,12 +149,10 @@ class Lane:
         if not held.is_ready:
             while not held.is_ready:
                 self.step()
-            known = held.state
-            assert known is not None
-            if self._store is not None:
-                self._store.write(self.key, tokens, known)
-        if self.settings.keeps_fixed_states and known is not None:
-            self._fixed_states[self.key, tokens] = known
+            if self._store is not None and held.state is not None:
+                self._store.write(self.key, tokens, held.state)
+        assert held.state is not None
+        self._fixed_states[self.key, tokens] = held.state
 
     def switch(self, key: AdapterKey) -> None:
         """Decode with another adapter from now on. All samples must have ended.

@@ -61,7 +61,7 @@ def estimate_fixed_tokens(system: str, settings: RoleSettings) -> int:
 
     Two bytes of text a token, and the template's own (English prose has 4 to 5, arithmetic some 3).
     """
-    examples = ((e.question, e.knowledge or "", e.reply) for e in settings.examples)
+    examples = ((e.question, e.knowledge, e.reply) for e in settings.examples)
     texts = [system, *(part for example in examples for part in example)]
     texts += [settings.prompt] * (1 + len(settings.examples))
     return 64 + sum(len(text.encode()) for text in texts) // 2
