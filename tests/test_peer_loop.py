@@ -114,7 +114,9 @@ def test_prompts_and_seeds_are_those_of_the_engine_s_loop(play: RolePlay) -> Non
 def test_llama_takes_the_same_samples_as_ours(greedy_pack: Pack, policy: str) -> None:
     from llama_peer import LlamaGenerator
 
-    question = "What is 6+3?"
+    # Attention is flash for theirs and plain for ours, which turned tokens that were ahead by 0.19
+    # at most, of 32 such questions; here each is ahead by 0.48 or more.
+    question = "What is 2+2?"
     settings = SideSettings(str(greedy_pack.folder), policy=policy, max_rounds=1, threads=1)
 
     def solve_theirs() -> SolvedProblem:
