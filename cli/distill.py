@@ -18,6 +18,7 @@ from .distilling import (
     Seed,
     load_records,
     run_knowledge,
+    run_own_knowledge,
     run_rationales,
 )
 from .options import PackName, Threads, Yes
@@ -106,6 +107,37 @@ def knowledge(
     )
     job = KnowledgeJob(load_records(dataset, limit, max_broken), output, seed, attempts)
     run_knowledge(job, teacher, settings, Prices(input_price, output_price), yes, as_json)
+
+
+@app.command()
+def own_knowledge(
+    dataset: DataSource,
+    output: Output,
+    pack: PackName = "standard",
+    in_flight: Annotated[int, typer.Option(help="Problems asked at once.")] = 32,
+    threads: Threads = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    max_broken: MaxBroken = 0.01,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have a pack's own knowledge generator write the rules, for its deep reasoner to learn from.
+
+    It sees the problems alone, as it does when they are solved. A run that was stopped goes on when
+    the same command is given again; replies that are no list of rules are noted in a file beside
+    the output.
+
+    Example: lorid-edge distill own-knowledge problems.jsonl --pack tiny -o own.jsonl
+    """
+    from lorid_edge.distill.own_knowledge import OwnKnowledgeJob
+    from lorid_edge.packs.store import PackStore
+
+    _require_at_least_1(("--in-flight", in_flight), ("--threads", threads))
+    found = PackStore().find(pack)
+    records = load_records(dataset, limit, max_broken)
+    job = OwnKnowledgeJob(records, found, output, in_flight, seed, threads)
+    run_own_knowledge(job, yes, as_json)
 
 
 @app.command()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lorid_edge.data.datasets import Dataset
     from lorid_edge.data.record import Record
     from lorid_edge.distill.knowledge_run import KnowledgeJob, KnowledgeReport
+    from lorid_edge.distill.own_knowledge import OwnKnowledgeJob, OwnKnowledgeReport
     from lorid_edge.distill.rationales import RationaleJob, RationaleReport
     from lorid_edge.distill.role_desk import RoleDesk
     from lorid_edge.distill.teacher import Teacher
@@ -115,28 +116,54 @@ def run_knowledge(
     )
 
 
+def run_own_knowledge(job: OwnKnowledgeJob, may_fetch: bool, as_json: bool) -> None:
+    """Do the job, and print what came of it."""
+    from lorid_edge.distill.own_knowledge import own_knowledge_steps
+
+    def remark(report: OwnKnowledgeReport) -> str:
+        return f"{report.kept} with rules, {_rate(report.tokens, report.seconds)}"
+
+    _fetch_if_missing(job.pack, may_fetch)
+    desks: list[RoleDesk] = []
+    report = _follow(
+        lambda: own_knowledge_steps(job, on_open=desks.append), lambda: _abort(desks), remark
+    )
+    _tell(
+        report.to_dict() | {"output": str(job.output)},
+        f"{job.output}: {report.rules} rules for {report.kept} problems, "
+        f"{report.done - report.kept} without",
+        as_json,
+    )
+
+
 def run_rationales(job: RationaleJob, may_fetch: bool, as_json: bool) -> None:
     """Do the job, and print what came of it."""
     from lorid_edge.distill.rationales import rationale_steps
 
-    desks: list[RoleDesk] = []
-
-    def abort() -> None:
-        for desk in desks:
-            desk.abort()
-
     def remark(report: RationaleReport) -> str:
-        rate = report.tokens / report.seconds if report.seconds else 0.0
-        return f"{report.solved} solved, {report.chains} chains, {rate:.0f} tokens/s"
+        rate = _rate(report.tokens, report.seconds)
+        return f"{report.solved} solved, {report.chains} chains, {rate}"
 
     _fetch_if_missing(job.pack, may_fetch)
-    report = _follow(lambda: rationale_steps(job, on_open=desks.append), abort, remark)
+    desks: list[RoleDesk] = []
+    report = _follow(
+        lambda: rationale_steps(job, on_open=desks.append), lambda: _abort(desks), remark
+    )
     _tell(
         report.to_dict() | {"output": str(job.output)},
         f"{job.output}: {report.chains} chains of {report.solved} problems, "
         f"{report.done - report.solved} without a correct one",
         as_json,
     )
+
+
+def _abort(desks: Iterable[RoleDesk]) -> None:
+    for desk in desks:
+        desk.abort()
+
+
+def _rate(tokens: int, seconds: float) -> str:
+    return f"{tokens / seconds if seconds else 0.0:.0f} tokens/s"
 
 
 def _follow(

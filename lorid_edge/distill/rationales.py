@@ -7,7 +7,7 @@ distinct set of equations. The result is a data set that the trainer reads.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from lorid_edge.data.held_out import require_trainable
 from lorid_edge.data.record import Record
 from lorid_edge.distill.chains import Chain, correct_chains, distinct
 from lorid_edge.distill.journal import Journal, open_journal
-from lorid_edge.distill.role_desk import Ask, Asked, DeskSettings, RoleDesk, open_desk
+from lorid_edge.distill.role_desk import DeskSettings, RoleDesk, open_desk
+from lorid_edge.engine.sequence import Sequence as Sample
 from lorid_edge.errors import DataError
 from lorid_edge.packs.store import Pack, PackStore
 from lorid_edge.roles import Role
@@ -118,43 +119,27 @@ def rationale_steps(
             if on_open is not None:
                 on_open(desk)
             began = time.perf_counter()
-            for record, asked in _asked(desk, pending, job.seed):
-                report = _judge(job, journal, record, asked, report)
+            for record, samples in desk.ask(pending, job.seed):
+                report = _judge(job, journal, record, samples, report)
                 report = replace(report, seconds=round(time.perf_counter() - began, 1))
                 yield report
-
-
-def _asked(
-    desk: RoleDesk, pending: Iterable[Record], seed: int
-) -> Iterator[tuple[Record, Asked | None]]:
-    """The problems with their samples; None for those that are too long to be asked."""
-    records = {record.id: record for record in pending}
-    fitting = []
-    for record in records.values():
-        ask = Ask(record.id, record.question)
-        if desk.fits(ask):
-            fitting.append(ask)
-        else:
-            yield record, None
-    for asked in desk.sample(fitting, seed):
-        yield records[asked.ask.key], asked
 
 
 def _judge(
     job: RationaleJob,
     journal: Journal,
     record: Record,
-    asked: Asked | None,
+    samples: tuple[Sample, ...],
     report: RationaleReport,
 ) -> RationaleReport:
     """Keep what is correct and distinct, or note why there is nothing."""
     common = _common(job)
     aside = {"id": record.id, "question": record.question, "answer": record.answer}
-    if asked is None:
+    if not samples:
         journal.set_aside({**aside, "reason": "too_long", **common})
         return replace(report, done=report.done + 1)
     assert record.answer is not None
-    correct = correct_chains(asked.samples, record.answer)
+    correct = correct_chains(samples, record.answer)
     kept = sorted(distinct(correct), key=lambda chain: len(chain.text))[: job.keep]
     if kept:
         journal.keep(_lines(record, kept, common))
@@ -165,9 +150,9 @@ def _judge(
         done=report.done + 1,
         solved=report.solved + bool(kept),
         chains=report.chains + len(kept),
-        samples=report.samples + len(asked.samples),
+        samples=report.samples + len(samples),
         correct_samples=report.correct_samples + len(correct),
-        tokens=report.tokens + sum(len(sample.tokens) for sample in asked.samples),
+        tokens=report.tokens + sum(len(sample.tokens) for sample in samples),
     )
 
 

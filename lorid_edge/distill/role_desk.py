@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorid_edge.convert.unpacked import choose_weights, weight_types
+from lorid_edge.data.record import Record
 from lorid_edge.engine import native, shared_models
 from lorid_edge.engine.engine import Engine, EngineSettings
 from lorid_edge.engine.lane import LaneSettings
@@ -155,6 +156,21 @@ class RoleDesk:
                         yield Asked(open_asks.pop(owner), in_order)
         finally:
             self._engine.reset()
+
+    def ask(
+        self, records: Iterable[Record], seed: int
+    ) -> Iterator[tuple[Record, tuple[Sequence, ...]]]:
+        """`sample` the problems of a data set: each with its samples, none where it is too long."""
+        known = {record.id: record for record in records}
+        fitting = []
+        for record in known.values():
+            ask = Ask(record.id, record.question)
+            if self.fits(ask):
+                fitting.append(ask)
+            else:
+                yield record, ()
+        for asked in self.sample(fitting, seed):
+            yield known[asked.ask.key], asked.samples
 
     def _submit(self, ask: Ask, seed: int, group: int, index: int) -> int:
         role = self.manifest.roles[self.role]

@@ -17,6 +17,7 @@ from lorid_edge.data.rationales import without_annotations
 _ANNOTATION = re.compile(r"<<[^<>\n]*>>")
 _EQUALS = re.compile(r"= *(?:\\?[$€£¥])?")
 _NUMBER = r"-?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?![\d/]| ?/)"
+_RULE = re.compile(r"[-*•] ?(?P<rule>\w.*)")
 _WRITTEN = re.compile(rf" *(?:\\?[$€£¥])?(?P<digits>{_NUMBER})")
 
 
@@ -62,8 +63,16 @@ def knowledge_text(rules: Iterable[str]) -> str:
 
 def is_rule_list(text: str) -> bool:
     """Whether a text is rules and nothing else: one to eight lines that begin with a dash."""
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    return 1 <= len(lines) <= 8 and all(re.match(r"[-*•] ?\w", line) for line in lines)
+    return bool(rules_of(text))
+
+
+def rules_of(text: str) -> tuple[str, ...]:
+    """The rules of a text that is a list of them, without their dashes; () if it is none."""
+    rules = [_RULE.fullmatch(line.strip()) for line in text.splitlines() if line.strip()]
+    if not 1 <= len(rules) <= 8:
+        return ()
+    found = tuple(rule["rule"] for rule in rules if rule)
+    return found if len(found) == len(rules) else ()
 
 
 def as_calculated(text: str) -> str:

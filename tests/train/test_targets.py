@@ -12,6 +12,7 @@ from lorid_edge.train.targets import (
     calculator_results,
     is_rule_list,
     knowledge_text,
+    rules_of,
     solution_text,
 )
 
@@ -68,6 +69,8 @@ def test_knowledge_is_a_list_of_rules() -> None:
     text = knowledge_text(["Add the\nparts.", "Half is  a division by two."])
     assert text == "- Add the parts.\n- Half is a division by two."
     assert is_rule_list(text)
+    assert rules_of(text) == ("Add the parts.", "Half is a division by two.")
+    assert rules_of("* Add.\n\n •Halve.\n") == ("Add.", "Halve.")
 
 
 @pytest.mark.parametrize("text", ["", "Rules:\n- Add.", "-", "- Add.\n" * 9, "She has 3."])
