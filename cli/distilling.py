@@ -124,10 +124,7 @@ def run_own_knowledge(job: OwnKnowledgeJob, may_fetch: bool, as_json: bool) -> N
         return f"{report.kept} with rules, {_rate(report.tokens, report.seconds)}"
 
     _fetch_if_missing(job.pack, may_fetch)
-    desks: list[RoleDesk] = []
-    report = _follow(
-        lambda: own_knowledge_steps(job, on_open=desks.append), lambda: _abort(desks), remark
-    )
+    report = _follow_desk(lambda on_open: own_knowledge_steps(job, on_open=on_open), remark)
     _tell(
         report.to_dict() | {"output": str(job.output)},
         f"{job.output}: {report.rules} rules for {report.kept} problems, "
@@ -145,10 +142,7 @@ def run_rationales(job: RationaleJob, may_fetch: bool, as_json: bool) -> None:
         return f"{report.solved} solved, {report.chains} chains, {rate}"
 
     _fetch_if_missing(job.pack, may_fetch)
-    desks: list[RoleDesk] = []
-    report = _follow(
-        lambda: rationale_steps(job, on_open=desks.append), lambda: _abort(desks), remark
-    )
+    report = _follow_desk(lambda on_open: rationale_steps(job, on_open=on_open), remark)
     _tell(
         report.to_dict() | {"output": str(job.output)},
         f"{job.output}: {report.chains} chains of {report.solved} problems, "
@@ -157,13 +151,22 @@ def run_rationales(job: RationaleJob, may_fetch: bool, as_json: bool) -> None:
     )
 
 
-def _abort(desks: Iterable[RoleDesk]) -> None:
-    for desk in desks:
-        desk.abort()
-
-
 def _rate(tokens: int, seconds: float) -> str:
     return f"{tokens / seconds if seconds else 0.0:.0f} tokens/s"
+
+
+def _follow_desk(
+    produce: Callable[[Callable[[RoleDesk], None]], Iterable[SomeReport]],
+    remark: Callable[[SomeReport], str],
+) -> SomeReport:
+    """`_follow` work that tells the desk it has opened, which Ctrl-C then stops."""
+    desks: list[RoleDesk] = []
+
+    def abort() -> None:
+        for desk in desks:
+            desk.abort()
+
+    return _follow(lambda: produce(desks.append), abort, remark)
 
 
 def _follow(

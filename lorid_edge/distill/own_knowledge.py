@@ -78,33 +78,20 @@ class OwnKnowledgeReport:
         return {**vars(self), "tokens_per_second": round(rate, 1)}
 
 
-def distill_own_knowledge(
-    job: OwnKnowledgeJob,
-    on_progress: Callable[[OwnKnowledgeReport], None] | None = None,
-    store: PackStore | None = None,
-) -> OwnKnowledgeReport:
-    """Ask about all problems that are not done yet; safe to kill and run again at any moment.
-
-    Raises:
-        DataError: a problem is held out from training.
-        UsageError: the output holds something else.
-        LoridError: another run writes to it, the disk is full, or the pack cannot be loaded.
-    """
-    report = OwnKnowledgeReport(0, 0, 0, 0)
-    for report in own_knowledge_steps(job, store):
-        if on_progress is not None:
-            on_progress(report)
-    return report
-
-
 def own_knowledge_steps(
     job: OwnKnowledgeJob,
     store: PackStore | None = None,
     on_open: Callable[[RoleDesk], None] | None = None,
 ) -> Iterator[OwnKnowledgeReport]:
-    """`distill_own_knowledge` step by step: a report at the start and after each problem.
+    """Ask about all problems that are not done yet: a report at the start and after each problem.
 
-    `on_open` is handed the desk, whose `abort` stops the work from any thread.
+    Safe to kill and run again at any moment. `on_open` is handed the desk, whose `abort` stops the
+    work from any thread.
+
+    Raises:
+        DataError: a problem is held out from training.
+        UsageError: the output holds something else.
+        LoridError: another run writes to it, the disk is full, or the pack cannot be loaded.
     """
     store = store or PackStore()
     require_trainable(job.records)
