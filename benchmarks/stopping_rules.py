@@ -132,6 +132,9 @@ def rules() -> dict[str, Policy]:
         "i i, d d, then both": [two, Wave(0, 2), both, both],
         "i i i, then both": [Wave(3, 0), both, both, both],
         "i, d, then both": [one, deep, both, both, both],
+        "d, i, then both": [deep, one, both, both, both],
+        "d, i in turns": [deep, one] * 4,
+        "d": [deep] * 4,
         "both": [both] * 4,
     }
     for label, waves in patterns.items():
