@@ -37,6 +37,7 @@ from lorid_edge.loop.evidence import DOUBT, Tally, vote_weight
 from lorid_edge.loop.policies import (
     POLICIES,
     AdaptivePolicy,
+    PaperPolicy,
     Policy,
     Verdict,
     VotePolicy,
@@ -123,6 +124,11 @@ def rules() -> dict[str, Policy]:
     two, one, deep, both = Wave(2, 0), Wave(1, 0), Wave(0, 1), Wave(1, 1)
     found: dict[str, Policy] = {f"vote {k}": VotePolicy(1, k) for k in range(1, DRAWS[IR] + 1)}
     found |= {f"weighed vote {k}": Rule([one] * k, NEVER) for k in range(1, DRAWS[IR] + 1)}
+    found |= {
+        "weighed 4 deep": Rule([deep] * 4, NEVER),
+        "weighed 4 of both": Rule([both] * 4, NEVER),
+    }
+    found |= {"paper, 4 rounds": PaperPolicy(1, DRAWS[DR])}
     found |= {f"adaptive, {n} rounds": AdaptivePolicy(1, n) for n in range(1, 6)}
     found |= {f"counted, {n} rounds": CountedPolicy(1, n) for n in range(1, 6)}
     patterns = {
@@ -134,7 +140,7 @@ def rules() -> dict[str, Policy]:
         "i, d, then both": [one, deep, both, both, both],
         "d, i, then both": [deep, one, both, both, both],
         "d, i in turns": [deep, one] * 4,
-        "d": [deep] * 4,
+        "d alone": [deep] * 4,
         "both": [both] * 4,
     }
     for label, waves in patterns.items():
