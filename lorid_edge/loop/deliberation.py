@@ -64,7 +64,8 @@ class _Running:
     role: Role
     round: int
     index: int
-    calls_seen: int = 0
+    calls_told: int = 0
+    characters_told: int = 0
 
 
 class Deliberation:
@@ -114,9 +115,7 @@ class Deliberation:
         self._role_seconds[running.role] += seconds
         if self._first_token_seconds is None and sequence.tokens:
             self._first_token_seconds = time.perf_counter() - self._began
-        events = self._calculator_events(running, sequence)
-        if progress.text:
-            events.append(TextAdded(running.role, running.index, progress.text))
+        events = _growth(running, sequence, progress.text)
         if sequence.finish is not None:
             del self._running[progress.ticket]
             events += self._finish(running, sequence)
@@ -246,6 +245,8 @@ class Deliberation:
             sequence = self._workplace.engine.cancel(ticket)
             if sequence is not None:
                 del self._running[ticket]
+                # The same decode may have added to it, and what could begin a stop string is text.
+                events += _growth(running, sequence, sequence.text[running.characters_told :])
                 events.append(SampleFinished(self._record(running, sequence)))
         return events
 
@@ -272,13 +273,6 @@ class Deliberation:
         self._samples.append(sample)
         return sample
 
-    def _calculator_events(self, running: _Running, sequence: Sequence) -> list[Event]:
-        new = sequence.calculator_calls[running.calls_seen :]
-        running.calls_seen += len(new)
-        return [
-            CalculatorResult(running.role, running.index, call.text, call.differed) for call in new
-        ]
-
     def check_length(self) -> None:
         """Refuse a question that a role could not answer within the context, before any work.
 
@@ -303,6 +297,18 @@ def sample_seed(seed: int, role: Role, index: int) -> int:
     """The sampler seed of one sample, 0 to 2**32 - 1: the same whatever runs beside it."""
     digest = hashlib.blake2s(f"{seed}/{role.value}/{index}".encode()).digest()
     return int.from_bytes(digest[:4], "little")
+
+
+def _growth(running: _Running, sequence: Sequence, text: str) -> list[Event]:
+    """What a sample's readers have not been told: results of the calculator, then its new text."""
+    calls = sequence.calculator_calls[running.calls_told :]
+    running.calls_told += len(calls)
+    running.characters_told += len(text)
+    role, index = running.role, running.index
+    events: list[Event] = [
+        CalculatorResult(role, index, call.text, call.differed) for call in calls
+    ]
+    return [*events, TextAdded(role, index, text)] if text else events
 
 
 def _rounded(number: float | None) -> float | None:
