@@ -3,9 +3,11 @@
     python benchmarks/training.py --pack small --sequence-tokens 256
 
 Both train LoRA of rank 16 on all linear layers of the pack's base, unpacked to the same type, on
-the same random examples, half of each completion. The plain loop asks the model for its loss on
-padded batches, with full logits. Each side runs in a process of its own, so that its peak memory is
-its own, and they take steps in turns; medians, with the first round left out.
+the same examples of equal length, half of each completion: the packs' own chains, one behind the
+other, or `--random` tokens, of which none is improbable enough to be left out of our loss's
+gradient. The plain loop asks the model for its loss on padded batches, with full logits. Each side
+runs in a process of its own, so that its peak memory is its own, and they take steps in turns;
+medians, with the first round left out.
 
 The last line is JSON.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import signal
 import statistics
@@ -25,12 +28,14 @@ from pathlib import Path
 
 import numpy as np
 
+from lorid_edge.engine.model import Model
 from lorid_edge.errors import CancelledError
 from lorid_edge.packs.store import PackStore
 from lorid_edge.train.job import AdapterJob, StepReport, TokenExample
 from lorid_edge.train.settings import LoraSettings, TrainingSettings
 
 LORA = LoraSettings(rank=16, alpha=32.0)
+CHAINS = Path(__file__).parents[1] / "models" / "chains" / "gsm8k.jsonl"
 STEPS = 1000  # of the schedule; only the first are taken
 SIDES = ("ours", "plain")
 
@@ -62,6 +67,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=8, help="of a step, in one pass")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, help="of each side; torch's choice by default")
+    parser.add_argument("--random", action="store_true", help="tokens by chance, not text")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     base = PackStore().find(arguments.pack).base_path
@@ -71,7 +77,9 @@ def main() -> None:
         work = _work_ours if arguments.side == "ours" else _work_plain
         if arguments.threads:
             torch.set_num_threads(arguments.threads)
-        work(base, arguments.examples, arguments.sequence_tokens)
+        make = _random_tokens if arguments.random else _text_tokens
+        tokens = make(base, 8 * arguments.examples * arguments.sequence_tokens)
+        work(base, _cut(tokens, arguments.sequence_tokens), arguments.examples)
         return
     command = [sys.executable, *sys.argv, "--side"]
     workers = {
@@ -139,9 +147,10 @@ def _print(arguments: argparse.Namespace, reports: dict[str, list[dict[str, floa
     print(json.dumps(result))
 
 
-def _work_ours(base: Path, count: int, sequence_tokens: int) -> None:
+def _work_ours(base: Path, examples: list[TokenExample], count: int) -> None:
     from lorid_edge.train.descent.loop import train_adapter
 
+    sequence_tokens = len(examples[0].prompt + examples[0].completion)
     training = TrainingSettings(
         epochs=STEPS / 8,
         batch_examples=count,
@@ -163,7 +172,6 @@ def _work_ours(base: Path, count: int, sequence_tokens: int) -> None:
         clock = Clock()
 
     with tempfile.TemporaryDirectory() as folder:
-        examples = _examples(8 * count, sequence_tokens)
         try:
             train_adapter(
                 AdapterJob(base, examples, LORA, training, Path(folder)),
@@ -174,7 +182,7 @@ def _work_ours(base: Path, count: int, sequence_tokens: int) -> None:
             return
 
 
-def _work_plain(base: Path, count: int, sequence_tokens: int) -> None:
+def _work_plain(base: Path, examples: list[TokenExample], count: int) -> None:
     import peft
     import torch
 
@@ -193,7 +201,6 @@ def _work_plain(base: Path, count: int, sequence_tokens: int) -> None:
     model.train()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate)
-    examples = _examples(8 * count, sequence_tokens)
     for step in range(STEPS):
         clock = Clock()
         batch = [examples[(step * count + index) % len(examples)] for index in range(count)]
@@ -214,15 +221,25 @@ def _work_plain(base: Path, count: int, sequence_tokens: int) -> None:
             return
 
 
-def _examples(count: int, sequence_tokens: int) -> list[TokenExample]:
-    chance = np.random.default_rng(0)
+def _text_tokens(base: Path, count: int) -> list[int]:
+    lines = CHAINS.read_text(encoding="utf-8").splitlines()
+    text = "\n\n".join(json.loads(line)["rationale"] for line in lines)
+    tokens = Model(base, vocabulary_only=True).tokenize(text, special=False)
+    return list(itertools.islice(itertools.cycle(tokens), count))
+
+
+def _random_tokens(base: Path, count: int) -> list[int]:
+    return np.random.default_rng(0).integers(100, 40000, count).tolist()
+
+
+def _cut(tokens: list[int], sequence_tokens: int) -> list[TokenExample]:
     half = sequence_tokens // 2
     return [
         TokenExample(
-            tuple(chance.integers(100, 40000, half).tolist()),
-            tuple(chance.integers(100, 40000, sequence_tokens - half).tolist()),
+            tuple(tokens[start : start + half]),
+            tuple(tokens[start + half : start + sequence_tokens]),
         )
-        for _ in range(count)
+        for start in range(0, len(tokens), sequence_tokens)
     ]
 
 

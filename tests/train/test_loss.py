@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lorid_edge.train.descent import loss
+from lorid_edge.train.descent import kernels, loss
 from lorid_edge.train.descent.loss import NOT_COUNTED, completion_loss
 
 
@@ -47,3 +47,37 @@ def test_large_logits_stay_finite() -> None:
     assert total.item() == 2000.0
     assert hidden.grad is not None
     assert hidden.grad.item() == 2.0
+
+
+@pytest.mark.parametrize("rows", [40, 64])
+def test_tokens_that_no_row_finds_likely_are_left_out_of_the_gradients_product(
+    monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """Each row is sure of one of 20,000 tokens; each fourth of them errs, its target improbable."""
+    torch.manual_seed(0)
+    weight = torch.nn.functional.normalize(torch.randn(20_000, 64), dim=1).bfloat16()
+    liked = torch.randint(0, 20_000, (rows,))
+    targets = torch.where(torch.arange(rows) % 4 == 0, 19_999 - liked, liked)
+    hidden = (18 * weight[liked].float()).bfloat16().requires_grad_()
+    exact = hidden.detach().float().requires_grad_()
+    expected = torch.nn.functional.cross_entropy(
+        exact @ weight.float().t(), targets, reduction="sum"
+    )
+    (wanted,) = torch.autograd.grad(expected, exact)
+    widths = []
+    gradient = kernels.cross_entropy_gradient
+
+    def spy(logits: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        widths.append(logits.shape[1])
+        return gradient(logits, *others)
+
+    monkeypatch.setattr(kernels, "cross_entropy_gradient", spy)
+    filled = torch.nn.functional.pad(targets, (0, 8), value=NOT_COUNTED)
+    total = completion_loss(torch.nn.functional.pad(hidden, (0, 0, 0, 8)), weight, filled)
+    (found,) = torch.autograd.grad(total, hidden)
+    assert len(widths) == 1
+    assert widths[0] < 5000
+    assert total.item() == pytest.approx(expected.item(), rel=1e-2)
+    error = found.float() - wanted
+    assert error.norm() < 0.01 * wanted.norm()
+    assert error.sum(0).norm() < 0.01 * wanted.sum(0).norm()  # they all pull one way

@@ -126,8 +126,9 @@ class Decoder(torch.nn.Module):
     def compile_kernels(self) -> None:
         """Have the kernels compiled, which takes some seconds.
 
-        By a pass of always the same size: the compiler fits its code to the first sizes that it
-        sees, and a run that goes on must get the code that it had before.
+        By a pass of always the same size, to be taken while the adapters are zero: the compiler
+        fits its code to the first sizes that it sees, of which the number of likely tokens in the
+        loss is one, and a run that goes on must get the code that it had before.
         """
         kernels.use_compiler(True)
         example = TokenExample(tuple(range(96)), tuple(range(64)))

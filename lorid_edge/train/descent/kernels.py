@@ -102,10 +102,13 @@ def rotate(heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> tor
 
 
 @_compiled
-def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sum over rows of -log p(target), float32, and its gradient at the logits.
+def cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The sum over rows of -log p(target), float32, and how far log p lies below the logits.
 
-    Rows whose target is negative count for nothing.
+    Third and fourth are of each column: the largest log p, and the sum of p over the rows. Rows
+    whose target is negative count for nothing.
     """
     wide = logits.float()
     largest = wide.amax(1, keepdim=True)
@@ -113,7 +116,21 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Te
     counts = (targets >= 0).unsqueeze(1)
     wanted = targets.clamp_min(0).unsqueeze(1)
     loss = torch.where(counts, normalizer - wide.gather(1, wanted), 0.0).sum()
+    likelihood = torch.where(counts, wide - normalizer, -torch.inf)
+    return loss, normalizer, likelihood.amax(0), likelihood.exp().sum(0)
+
+
+@_compiled
+def cross_entropy_gradient(
+    logits: torch.Tensor, normalizer: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradient of `cross_entropy` at logits of some columns, each row's target among them.
+
+    normalizer: (rows, 1), of all columns; targets: (rows,), places among the given ones. Gives also
+    what each row finds the other columns likely to be, (rows, 1) float32.
+    """
+    probability = (logits.float() - normalizer).exp()
     places = torch.arange(logits.shape[1], device=logits.device).unsqueeze(0)
-    probability = (wide - normalizer).exp()
-    gradient = torch.where(places == wanted, probability - 1, probability)
-    return loss, torch.where(counts, gradient, 0.0).to(logits.dtype)
+    gradient = torch.where(places == targets.unsqueeze(1), probability - 1, probability)
+    gradient = torch.where((targets >= 0).unsqueeze(1), gradient, 0.0)
+    return gradient.to(logits.dtype), -gradient.sum(1, keepdim=True)

@@ -126,6 +126,9 @@ class _Run:
         training = self._job.training
         torch.manual_seed(training.seed)
         checkpoint = read_checkpoint(self._job.folder, self._identity)
+        kernels.use_compiler(False)  # as in a process of its own, whatever was trained before
+        if isinstance(self._model, Decoder) and self._is_long:
+            self._model.compile_kernels()  # before the adapter is there: see `compile_kernels`
         if checkpoint is None:
             generator = torch.Generator().manual_seed(training.seed)
             with torch.no_grad():
@@ -138,9 +141,6 @@ class _Run:
             self.step, self.tokens = checkpoint.step, checkpoint.tokens
             self._restore(checkpoint.tensors)
         self._model.refresh()
-        kernels.use_compiler(False)  # as in a process of its own, whatever was trained before
-        if isinstance(self._model, Decoder) and self._is_long:
-            self._model.compile_kernels()
         self._recent.append((time.perf_counter(), self.tokens))
 
     def advance(self, on_step: OnStep, should_stop: ShouldStop) -> bool:
