@@ -229,7 +229,7 @@ def _text_tokens(base: Path, count: int) -> list[int]:
 
 
 def _random_tokens(base: Path, count: int) -> list[int]:
-    return np.random.default_rng(0).integers(100, 40000, count).tolist()
+    return list(map(int, np.random.default_rng(0).integers(100, 40000, count)))
 
 
 def _cut(tokens: list[int], sequence_tokens: int) -> list[TokenExample]:
