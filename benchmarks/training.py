@@ -4,10 +4,10 @@
 
 Both train LoRA of rank 16 on all linear layers of the pack's base, unpacked to the same type, on
 the same examples of equal length, half of each completion: the packs' own chains, one behind the
-other, or `--random` tokens, of which none is improbable enough to be left out of our loss's
-gradient. The plain loop asks the model for its loss on padded batches, with full logits. Each side
-runs in a process of its own, so that its peak memory is its own, and they take steps in turns;
-medians, with the first round left out.
+other, or `--random` tokens, after which many more are likely, so that our loss takes longer. The
+plain loop asks the model for its loss on padded batches, with full logits. Each side runs in a
+process of its own, so that its peak memory is its own, and they take steps in turns; medians, with
+the first round left out.
 
 The last line is JSON.
 """

@@ -21,7 +21,7 @@ from lorid_edge.train.descent.shapes import filled
 NOT_COUNTED = -100
 """The target of a row that only fills up."""
 
-_CHUNK_BYTES = 128 * 2**20  # of logits: large enough for fast products
+_CHUNK_BYTES = 128 * 2**20  # of float32 logits: large enough for fast products
 _TOKEN_STEP = 1024  # of those that are multiplied; see `shapes`
 
 
@@ -52,27 +52,25 @@ class CompletionLoss(torch.autograd.Function):
         context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
     ) -> torch.Tensor:
         """hidden: (rows, width); weight: (vocabulary, width), frozen; targets: (rows,)."""
-        rows = max(16, _CHUNK_BYTES // (weight.element_size() * weight.shape[0]))
+        rows = max(16, _CHUNK_BYTES // (4 * weight.shape[0]))
         gradient = torch.empty_like(hidden)
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         rests = []
         for start in range(0, hidden.shape[0], rows):
             part = slice(start, start + rows)
-            logits = hidden[part] @ weight.t()
-            part_loss, normalizer, *likelihoods = kernels.cross_entropy(logits, targets[part])
+            logits, wanted = hidden[part] @ weight.t(), targets[part]
+            part_loss, normalizer, likeliest, by_token = kernels.cross_entropy(logits, wanted)
             loss += part_loss
-            tokens = _likely(likelihoods[0], targets[part], weight.dtype)
+            tokens = _likely(likeliest, wanted, weight.dtype)
             if tokens is None:
-                at_logits, _ = kernels.cross_entropy_gradient(logits, normalizer, targets[part])
+                at_logits, _ = kernels.cross_entropy_gradient(logits, normalizer, wanted)
                 gradient[part] = at_logits @ weight
                 continue
-            places = torch.where(
-                targets[part] < 0, targets[part], torch.searchsorted(tokens, targets[part])
-            )
+            places = torch.where(wanted < 0, wanted, torch.searchsorted(tokens, wanted))
             at_logits, rest = kernels.cross_entropy_gradient(logits[:, tokens], normalizer, places)
             gradient[part] = at_logits @ weight[tokens]
-            rests.append(_Rest(part, rest, likelihoods[1].index_fill_(0, tokens, 0.0)))
-        _add(gradient, rests, weight)
+            rests.append(_Rest(part, rest, by_token.index_fill(0, tokens, 0.0)))
+        _add_rests(gradient, rests, weight)
         context.save_for_backward(gradient)
         return loss
 
@@ -101,7 +99,7 @@ def _likely(
     Args:
         likeliest: each token's largest log p.
     """
-    likeliest[targets.clamp_min(0)] = 0.0
+    likeliest = likeliest.index_fill(0, targets.clamp_min(0), 0.0)
     least = math.log(torch.finfo(dtype).eps / 128)
     count = filled(int((likeliest > least).sum()), _TOKEN_STEP)
     if 2 * count > len(likeliest):
@@ -109,7 +107,7 @@ def _likely(
     return likeliest.topk(count).indices.sort().values
 
 
-def _add(gradient: torch.Tensor, rests: list[_Rest], weight: torch.Tensor) -> None:
+def _add_rests(gradient: torch.Tensor, rests: list[_Rest], weight: torch.Tensor) -> None:
     """Add what was left out: exact in the sum over a chunk's rows, of each row its share."""
     if not rests:
         return
