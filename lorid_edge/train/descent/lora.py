@@ -102,23 +102,28 @@ class StackedLora(torch.nn.Module):
             return torch.addmm(self.bias, extended, self.weight.t())
         return extended @ self.weight.t()
 
-    def gradients(
-        self, gradient: torch.Tensor, extended: torch.Tensor, with_input: bool
-    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
-        """Gradients at the input, A and B, from the one at the output."""
-        if with_input:
-            at_extended = gradient @ self.weight
-            at_products = at_extended[:, self.inputs :]
-        else:
-            at_products = gradient @ self.weight[:, self.inputs :]
+    def input_gradient(self, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gradients at the input and at x A^T, from the one at the output."""
+        at_extended = gradient @ self.weight
+        at_products = at_extended[:, self.inputs :]
+        return at_extended[:, : self.inputs].addmm_(at_products, self.a), at_products
+
+    def products_gradient(self, gradient: torch.Tensor) -> torch.Tensor:
+        """The one at x A^T alone, where nothing before the stack is trained."""
+        return gradient @ self.weight[:, self.inputs :]
+
+    def pair_gradients(
+        self, gradient: torch.Tensor, at_products: torch.Tensor, extended: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gradients at A and B, from those at the output and at x A^T."""
         at_a = (at_products.t() @ extended[:, : self.inputs]).float()
+        # one product, though only its blocks on the diagonal are wanted: less than one a block
+        of_pairs = extended[:, self.inputs :].t() @ gradient
         at_b = torch.zeros_like(self.lora_b)
         for part, columns in self.columns():
-            at_b[part.rows] = extended[:, columns].t().mm(gradient[:, part.rows]).t()
-        at_input = None
-        if with_input:
-            at_input = torch.addmm(at_extended[:, : self.inputs], at_products, self.a)
-        return at_input, at_a, at_b.mul_(self.scale)
+            pair = slice(columns.start - self.inputs, columns.stop - self.inputs)
+            at_b[part.rows] = of_pairs[pair, part.rows].t()
+        return at_a, at_b.mul_(self.scale)
 
 
 class NormedProduct(torch.autograd.Function):
@@ -145,11 +150,13 @@ class NormedProduct(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, norm, scale, extended = context.saved_tensors
-        needed = context.needs_input_grad[0]
-        at_input, at_a, at_b = context.stack.gradients(gradients[0], extended, needed)
-        at_hidden = None
-        if at_input is not None:
+        stack, at_hidden = context.stack, None
+        if context.needs_input_grad[0]:
+            at_input, at_products = stack.input_gradient(gradients[0])
             at_hidden = kernels.normalize_gradient(at_input, hidden, norm, scale)
+        else:
+            at_products = stack.products_gradient(gradients[0])
+        at_a, at_b = stack.pair_gradients(gradients[0], at_products, extended)
         return at_hidden, at_a, at_b, None, None, None
 
 
@@ -176,7 +183,8 @@ class Product(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (extended,) = context.saved_tensors
-        at_input, at_a, at_b = context.stack.gradients(gradients[0], extended, True)
+        at_input, at_products = context.stack.input_gradient(gradients[0])
+        at_a, at_b = context.stack.pair_gradients(gradients[0], at_products, extended)
         return gradients[0], at_input, at_a, at_b, None
 
 
@@ -208,14 +216,13 @@ class GatedProduct(torch.autograd.Function):
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gate_up, products = context.saved_tensors
         stack = context.stack
+        at_gated, at_products = stack.input_gradient(gradients[0])
         extended, inputs = stack.empty_input(gate_up)
-        left, right = gate_up.chunk(2, dim=1)
-        kernels.gate(left, right, inputs)
         extended[:, stack.inputs :] = products
-        at_gated, at_a, at_b = stack.gradients(gradients[0], extended, True)
         at_gate_up = torch.empty_like(gate_up)
         at_left, at_right = at_gate_up.chunk(2, dim=1)
-        kernels.gate_gradient(at_gated, left, right, at_left, at_right)
+        kernels.gate_gradient(at_gated, *gate_up.chunk(2, dim=1), inputs, at_left, at_right)
+        at_a, at_b = stack.pair_gradients(gradients[0], at_products, extended)
         return gradients[0], at_gate_up, at_a, at_b, None
 
 
