@@ -17,11 +17,15 @@ STATED = [(pack, result) for pack in PACKS for result in load_manifest(MODELS / 
 
 @pytest.mark.parametrize(("pack", "result"), STATED)
 def test_a_stated_result_has_its_own_interval(pack: str, result: Result) -> None:
-    right = round(result.accuracy_percent * result.problems / 100)
-    assert result.accuracy_percent == round(100 * right / result.problems, 1), pack
-    low, high = wilson_interval(right, result.problems)
-    stated = (result.low_percent, result.high_percent)
-    assert stated == pytest.approx((100 * low, 100 * high), abs=0.06)
+    counts = [
+        right
+        for right in range(result.problems + 1)
+        if round(100 * right / result.problems, 1) == result.accuracy_percent
+    ]  # more than one where a problem is less than the tenth of a percent that is stated
+    assert counts, pack
+    stated = pytest.approx((result.low_percent, result.high_percent), abs=0.06)
+    intervals = [wilson_interval(right, result.problems) for right in counts]
+    assert any((100 * low, 100 * high) == stated for low, high in intervals)
 
 
 @pytest.mark.parametrize(("pack", "result"), STATED)
