@@ -219,9 +219,10 @@ class GatedProduct(torch.autograd.Function):
         at_gated, at_products = stack.input_gradient(gradients[0])
         extended, inputs = stack.empty_input(gate_up)
         extended[:, stack.inputs :] = products
+        left, right = gate_up.chunk(2, dim=1)
         at_gate_up = torch.empty_like(gate_up)
         at_left, at_right = at_gate_up.chunk(2, dim=1)
-        kernels.gate_gradient(at_gated, *gate_up.chunk(2, dim=1), inputs, at_left, at_right)
+        kernels.gate_gradient(at_gated, left, right, inputs, at_left, at_right)
         at_a, at_b = stack.pair_gradients(gradients[0], at_products, extended)
         return gradients[0], at_gate_up, at_a, at_b, None
 
