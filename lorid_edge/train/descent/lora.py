@@ -105,8 +105,8 @@ class StackedLora(torch.nn.Module):
     def input_gradient(self, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradients at the input and at x A^T, from the one at the output."""
         at_extended = gradient @ self.weight
-        at_products = at_extended[:, self.inputs :]
-        return at_extended[:, : self.inputs].addmm_(at_products, self.a), at_products
+        at_input, at_products = at_extended.split((self.inputs, self.a.shape[0]), dim=1)
+        return at_input.addmm_(at_products, self.a), at_products  # in place: a copy takes longer
 
     def products_gradient(self, gradient: torch.Tensor) -> torch.Tensor:
         """The one at x A^T alone, where nothing before the stack is trained."""
@@ -117,12 +117,13 @@ class StackedLora(torch.nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradients at A and B, from those at the output and at x A^T."""
         at_a = (at_products.t() @ extended[:, : self.inputs]).float()
-        # one product, though only its blocks on the diagonal are wanted: less than one a block
-        of_pairs = extended[:, self.inputs :].t() @ gradient
+        # Of this product only the blocks on the diagonal are wanted; one product takes less time
+        # than one a block.
+        at_pairs = (extended[:, self.inputs :].t() @ gradient).split(self.rank)
         at_b = torch.zeros_like(self.lora_b)
-        for part, columns in self.columns():
-            pair = slice(columns.start - self.inputs, columns.stop - self.inputs)
-            at_b[part.rows] = of_pairs[pair, part.rows].t()
+        for part in self.parts:
+            if part.place is not None:
+                at_b[part.rows] = at_pairs[part.place][:, part.rows].t()
         return at_a, at_b.mul_(self.scale)
 
 
